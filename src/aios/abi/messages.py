@@ -1,0 +1,78 @@
+"""What an LLM reads and writes: messages, tool specs, tool calls, sampling, deltas, usage.
+
+The shapes follow the chat format of the OpenAI API (facts of the wire), held as frozen structs.
+"""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+JsonSchema = dict[str, Any]
+"""A JSON Schema, as plain JSON data."""
+
+FinishReason = Literal["stop", "length", "tool_calls"]
+"""Why a generation ended: the model was done, the token limit was met, or it asks for tools."""
+
+
+class ToolCall(Struct, frozen=True, omit_defaults=True):
+    """One request of a model to run a tool: `arguments` is a JSON object, already parsed."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any] = {}
+
+
+class ToolSpec(Struct, frozen=True, omit_defaults=True):
+    """A tool as a model sees it: its name, what it does, and the JSON Schema of its arguments object."""
+
+    name: str
+    description: str = ""
+    parameters: JsonSchema = {}
+
+
+class Message(Struct, frozen=True, omit_defaults=True):
+    """One message of a conversation.
+
+    `content` is text, or for cores that take them a list of content parts (text, image, audio) in the
+    OpenAI form. An assistant's message may carry `tool_calls`; a tool's message answers one by its id.
+    """
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | list[dict[str, Any]] = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The message's text; of a list of parts, its text parts joined."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.get("text", "") for part in self.content if part.get("type") == "text")
+
+
+class Sampling(Struct, frozen=True, omit_defaults=True):
+    """How tokens are chosen. `temperature` 0 is greedy. `seed` None lets the kernel draw one."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+class Usage(Struct, frozen=True, omit_defaults=True):
+    """Tokens of one generation. `cached_tokens` are the prompt tokens that needed no new work."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class Delta(Struct, frozen=True, omit_defaults=True):
+    """A piece of an answer as it streams: text, a whole tool call, or both, and the tokens it took."""
+
+    text: str = ""
+    tool_call: ToolCall | None = None
+    num_tokens: int = 0

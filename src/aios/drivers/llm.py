@@ -1,0 +1,103 @@
+"""The protocol every LLM driver speaks: run a generation, stop when told, go on from a snapshot."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from aios.abi.messages import Delta, FinishReason, JsonSchema, Message, Sampling, ToolCall, ToolSpec, Usage
+
+SnapshotKind = Literal["state", "text", "none"]
+"""What a driver can give when interrupted: exact state, the text so far, or nothing (never interrupt)."""
+
+
+class Generation(Struct, frozen=True):
+    """All that determines an answer. `sampling.seed` and `sampling.max_tokens` are always set here."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...] = ()
+    sampling: Sampling = Sampling()
+    tool_choice: str = "auto"
+    """`auto`, `none`, `required`, or the name of one tool."""
+    response_schema: JsonSchema | None = None
+    """The answer must be JSON that fits this schema; None for free text."""
+
+
+class Snapshot(Struct, frozen=True):
+    """An interrupted generation. `handle` means something only to the driver that made it."""
+
+    kind: SnapshotKind
+    handle: str
+    num_tokens: int
+    """Tokens generated so far."""
+    num_bytes: int
+    """Bytes it occupies where it is kept."""
+
+
+class Finished(Struct, frozen=True):
+    """A generation that ended: the whole answer (not only the last slice's part)."""
+
+    text: str
+    tool_calls: tuple[ToolCall, ...]
+    finish_reason: FinishReason
+    usage: Usage
+    model: str
+
+
+class Preempted(Struct, frozen=True):
+    """A generation that stopped because it was told to; `snapshot` lets it go on."""
+
+    snapshot: Snapshot
+
+
+class LLMDriver(Protocol):
+    """One model replica. All methods are called from the kernel's loop and must never block it."""
+
+    @property
+    def model(self) -> str:
+        """The model's name, as agents ask for it."""
+        ...
+
+    @property
+    def snapshot_kind(self) -> SnapshotKind: ...
+
+    @property
+    def window(self) -> int:
+        """The most tokens that prompt and answer may take together; 0 where it is not known."""
+        ...
+
+    async def start(self) -> None:
+        """Make ready (load, connect). Raises `errors.Unavailable` when that fails."""
+        ...
+
+    async def close(self) -> None:
+        """Free everything; running generations end with `errors.Cancelled`."""
+        ...
+
+    async def run(
+        self,
+        job: Generation,
+        resume: Snapshot | None,
+        emit: Callable[[Delta], None],
+        must_yield: Callable[[int], bool],
+    ) -> Finished | Preempted:
+        """Generate until the end, or until `must_yield` says to stop.
+
+        `emit` takes each delta as it comes. `must_yield` is asked with the number of tokens generated in
+        this slice, after each; once it says True the driver stops as soon as it can and returns
+        `Preempted` (a driver whose `snapshot_kind` is "none" never asks). `resume` goes on from a
+        snapshot of this driver: what was emitted before is not emitted again. A snapshot is used once.
+        Cancelling the awaiting task stops the generation and frees what it holds.
+
+        Raises an error of `aios.abi.errors`: `Unavailable`, `Overloaded`, `RateLimited`, `InvalidArgument`
+        (the model can't take this job), `ContextOverflow` (too long for the window) and no other.
+        """
+        ...
+
+    def drop(self, snapshot: Snapshot) -> None:
+        """Forget a snapshot that will not be resumed."""
+        ...
+
+    async def num_prompt_tokens(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> int | None:
+        """Tokens that this prompt takes; None where the driver can't tell."""
+        ...
