@@ -1,0 +1,135 @@
+"""Struct ⇄ bytes. Owns the JSON form of calls and answers and the frames of the local socket; knows no transport.
+
+A frame is a length (4 bytes, big-endian, of what follows) and one JSON object. A client sends `Request`s; for each
+the kernel answers any number of `Event`s (deltas of a streaming call) and one `Response`, in any order between calls.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from aios.abi.errors import ErrorReply, InvalidArgument, TooLarge, UnknownCall
+from aios.abi.messages import Delta
+from aios.abi.syscalls import TABLE, Reply, Row, SystemCall
+
+MAX_FRAME = 9 * 1024 * 1024
+"""The most bytes a frame or a request body may have."""
+
+_HEADER = struct.Struct(">I")
+
+
+class Request(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A call on the wire. `token` says whose; a connection may carry calls of several processes."""
+
+    call: str
+    args: Raw = Raw(b"{}")
+    id: int = 0
+    token: str = ""
+    stream: bool = False
+    timeout_s: float | None = None
+    cancel: bool = False
+    """Ends the call in flight with this id; all else is ignored and no `Response` of its own comes."""
+
+
+class Event(Struct, frozen=True, omit_defaults=True):
+    """A delta of the call `id`."""
+
+    id: int
+    delta: Delta
+
+
+class Response(Struct, frozen=True, omit_defaults=True):
+    """The one answer to the call `id`: a reply or an error."""
+
+    id: int
+    reply: Raw | None = None
+    error: ErrorReply | None = None
+    delta: Delta | None = None
+    """Set in the frames of a stream, where it makes this an `Event`; a client decodes both as this."""
+
+
+_encoder = msgspec.json.Encoder()
+_requests = msgspec.json.Decoder(Request)
+_responses = msgspec.json.Decoder(Response)
+_calls = {name: msgspec.json.Decoder(row.request) for name, row in TABLE.items()}
+_replies = {name: msgspec.json.Decoder(row.reply) for name, row in TABLE.items()}
+
+
+def encode(value: Any) -> bytes:
+    """Any struct of the contract as JSON."""
+    return _encoder.encode(value)
+
+
+def frame(value: Any) -> bytes:
+    """Any struct of the contract as one frame. `TooLarge` when it is over `MAX_FRAME`."""
+    body = _encoder.encode(value)
+    if len(body) > MAX_FRAME:
+        raise TooLarge(f"a message may have {MAX_FRAME} bytes, this one has {len(body)}")
+    return _HEADER.pack(len(body)) + body
+
+
+def row_of(name: str) -> Row:
+    """The table's row for a call's name. `UnknownCall` when there is none."""
+    row = TABLE.get(name)
+    if row is None:
+        raise UnknownCall(f"there is no system call {name[:64]!r}; `aios call --list` names them all")
+    return row
+
+
+def decode_request(body: bytes) -> Request:
+    """`InvalidArgument` when it is not a request."""
+    try:
+        return _requests.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"not a request: {error}") from None
+
+
+def decode_response(body: bytes) -> Response:
+    """`InvalidArgument` when it is not a response."""
+    try:
+        return _responses.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"not a response: {error}") from None
+
+
+def decode_call(name: str, args: bytes | Raw) -> SystemCall:
+    """The typed call. `UnknownCall`, or `InvalidArgument` naming the field that is wrong."""
+    row_of(name)
+    try:
+        return _calls[name].decode(args)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"{name}: {error}") from None
+
+
+def decode_reply(name: str, reply: bytes | Raw) -> Reply:
+    """The typed reply to the call `name`."""
+    row_of(name)
+    try:
+        return _replies[name].decode(reply)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"{name}: {error}") from None
+
+
+class FrameReader:
+    """Cuts a stream of bytes into frames, whatever the pieces it comes in."""
+
+    def __init__(self, max_frame: int = MAX_FRAME) -> None:
+        self._buffer = bytearray()
+        self._max_frame = max_frame
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The bodies of the frames that `data` completes. `TooLarge` as soon as a header says so."""
+        self._buffer += data
+        while len(self._buffer) >= _HEADER.size:
+            (length,) = _HEADER.unpack_from(self._buffer)
+            if length > self._max_frame:
+                raise TooLarge(f"a message may have {self._max_frame} bytes, this one has {length}")
+            end = _HEADER.size + length
+            if len(self._buffer) < end:
+                return
+            body = bytes(self._buffer[_HEADER.size : end])
+            del self._buffer[:end]
+            yield body
