@@ -1,7 +1,7 @@
 """The one error tree. Each error has a code for machines, an HTTP status, and a sentence for people.
 
     AiosError
-    ├── InvalidArgument      bad_request       what was asked is malformed or impossible
+    ├── InvalidArgument                        what was asked is malformed or impossible
     │   ├── UnknownCall                        no such system call
     │   ├── TooLarge                           over a stated limit
     │   └── ContextOverflow                    prompt and answer do not fit the model's window

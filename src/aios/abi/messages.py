@@ -3,9 +3,9 @@
 The shapes follow the chat format of the OpenAI API (facts of the wire), held as frozen structs.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 JsonSchema = dict[str, Any]
 """A JSON Schema, as plain JSON data."""
@@ -54,12 +54,15 @@ class Message(Struct, frozen=True, omit_defaults=True):
 class Sampling(Struct, frozen=True, omit_defaults=True):
     """How tokens are chosen. `temperature` 0 is greedy. `seed` None lets the kernel draw one."""
 
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    seed: int | None = None
-    max_tokens: int | None = None
-    stop: tuple[str, ...] = ()
+    temperature: Annotated[float, Meta(ge=0, le=2)] = 0.0
+    top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    """Only the k likeliest tokens; 0 for no such limit."""
+    seed: Annotated[int, Meta(ge=0, lt=2**63)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    """The most tokens of the answer; None for what the model's window leaves."""
+    stop: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...], Meta(max_length=16)] = ()
+    """Strings that end the answer; they are not part of it."""
 
 
 class Usage(Struct, frozen=True, omit_defaults=True):

@@ -451,6 +451,8 @@ class ProcessSpawn(SystemCall, frozen=True):
     principal: Name | None = None
     lease_s: Seconds | None = None
     """Ends the process when it has made no call for so long; None for never."""
+    durable: bool = False
+    """The process and its token outlive a restart of the kernel. Operator only."""
 
 
 class ProcessList(SystemCall, frozen=True):

@@ -1,0 +1,319 @@
+"""The embedded model's chat template: messages and tools to tokens, and tokens back to text and calls.
+
+Owns the tokenizer and the control symbols. It knows nothing about weights, sampling or what tools do.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aios.abi.messages import Delta, JsonSchema, Message, ToolCall, ToolSpec
+
+CONTROLS = ("<|system|>", "<|tools|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|call|>", "<|arg|>", "<|val|>",
+            "<|item|>", "<|end|>")  # fmt: skip
+"""Symbols that mark the parts of a conversation; text can never encode to one of them."""
+
+_SPACE = "\u2581"  # how sentencepiece writes a space inside its pieces
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+_INTEGER = re.compile(r"[+-]?\d+")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+class ChatFormat:
+    """Turns conversations into prompts for the embedded model and gives parsers for its replies."""
+
+    def __init__(self, tokenizer_path: Path | str) -> None:
+        from sentencepiece import SentencePieceProcessor
+
+        self._model = SentencePieceProcessor(model_file=str(tokenizer_path))
+        pieces = [self._model.id_to_piece(i) for i in range(self._model.get_piece_size())]
+        self.vocab_size = len(pieces)
+        self.controls = {symbol: pieces.index(symbol) for symbol in CONTROLS}
+        self.bos_id, self.pad_id = pieces.index("<s>"), pieces.index("<pad>")
+        self.end_id = self.controls["<|end|>"]
+        silent = {*self.controls.values(), self.bos_id, self.pad_id, pieces.index("<unk>")}
+        self._surface = [b"" if i in silent else _piece_bytes(piece) for i, piece in enumerate(pieces)]
+        self._space_sign = [pieces.index(f"<0x{byte:02X}>") for byte in _SPACE.encode()]
+
+    def encode_text(self, text: str) -> list[int]:
+        """The tokens of plain text. `decode` gives the same text back; control symbols never come out."""
+        parts = text.encode("utf-8", "replace").decode().split(_SPACE)
+        tokens: list[int] = self._model.encode(parts[0])
+        for part in parts[1:]:
+            # A literal space sign would come back as a space, so it is spelt in bytes.
+            tokens += [*self._space_sign, *self._model.encode(part)]
+        return tokens
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """The text of tokens; control symbols are silent, broken UTF-8 becomes replacement characters."""
+        return b"".join(self._surface[token] for token in tokens).decode("utf-8", "replace")
+
+    def surface(self, token: int) -> bytes:
+        """The bytes that one token stands for; none for a control symbol."""
+        return self._surface[token]
+
+    def encode(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec] = (), tool_choice: str = "auto"
+    ) -> list[int]:
+        """The prompt of a conversation, up to where the assistant is to speak.
+
+        `tool_choice` `none` hides the tools; `required` opens a call, and a tool's name opens a call of it.
+        """
+        out = self.encode_head(_system_text(messages), () if tool_choice == "none" else tools)
+        for message in _in_call_order(_merge_users([m for m in messages if m.role != "system"])):
+            out += self.encode_turn(message)
+        out.append(self.controls["<|assistant|>"])
+        if tool_choice not in ("auto", "none"):
+            out.append(self.controls["<|call|>"])
+            if tool_choice != "required":
+                out += self.encode_text(tool_choice)
+        return out
+
+    def encode_head(self, system: str, tools: Sequence[ToolSpec]) -> list[int]:
+        """What stands before the first turn: the system text and one line for each tool."""
+        out = [self.bos_id]
+        if system:
+            out += [self.controls["<|system|>"], *self.encode_text(system), self.end_id]
+        if tools:
+            lines = "\n".join(tool_line(tool) for tool in tools)
+            out += [self.controls["<|tools|>"], *self.encode_text(lines), self.end_id]
+        return out
+
+    def encode_turn(self, message: Message) -> list[int]:
+        """One user, assistant or tool message with its symbols around it."""
+        out = [self.controls[f"<|{message.role}|>"], *self.encode_text(message.text)]
+        for call in message.tool_calls:
+            out += [self.controls["<|call|>"], *self.encode_text(call.name)]
+            for key, value in call.arguments.items():
+                out += [self.controls["<|arg|>"], *self.encode_text(key), self.controls["<|val|>"]]
+                out += self._encode_value(value)
+        return [*out, self.end_id]
+
+    def _encode_value(self, value: Any) -> list[int]:
+        if not isinstance(value, list):
+            return self.encode_text(" " + _value_text(value))
+        out: list[int] = []
+        for index, item in enumerate(value):
+            out += [self.controls["<|item|>"]] if index else []
+            out += self.encode_text(" " + _value_text(item))
+        return out
+
+    def parser(self, tools: Sequence[ToolSpec] = (), prefix_tokens: Sequence[int] = ()) -> "ReplyParser":
+        """A parser for the reply to the prompt `prefix_tokens`, as `encode` gave it.
+
+        Calls are numbered on from the calls in the prompt, and an opened call is taken up.
+        """
+        return ReplyParser(self, tools, prefix_tokens)
+
+
+class ReplyParser:
+    """Reads a reply token by token. Nothing a model says makes it raise: what is no call is text."""
+
+    def __init__(self, chat: ChatFormat, tools: Sequence[ToolSpec], prefix_tokens: Sequence[int]) -> None:
+        self._chat = chat
+        self._schemas = {tool.name: tool.parameters for tool in tools}
+        self._symbols = {token: symbol for symbol, token in chat.controls.items()}
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._text: list[str] = []
+        self._calls: list[ToolCall] = []
+        self._open: list[int] | None = None  # tokens of the call being read, without its first symbol
+        self._unreported = 0
+        start = _last_index(prefix_tokens, chat.controls["<|assistant|>"])
+        opened = list(prefix_tokens[start + 1 :])
+        self._next_call = 1 + sum(token == chat.controls["<|call|>"] for token in prefix_tokens[: start + 1])
+        for token in opened:
+            self.feed(token)
+        self._unreported = 0
+
+    @property
+    def text(self) -> str:
+        """The text said so far, without calls."""
+        return "".join(self._text)
+
+    def feed(self, token: int) -> list[Delta]:
+        """Take one token; give what became whole by it: text up to a whole character, or finished calls."""
+        self._unreported += 1
+        symbol = self._symbols.get(token)
+        if symbol in ("<|call|>", "<|end|>"):
+            out = self._close()
+            self._open = [] if symbol == "<|call|>" else None
+            return out
+        if self._open is not None:
+            self._open.append(token)
+            return []
+        return self._say(self._decoder.decode(self._chat.surface(token)))
+
+    def finish(self, cut: bool = False) -> tuple[str, tuple[ToolCall, ...]]:
+        """End the reply and give all of it. With `cut` an open call is incomplete and goes out as text."""
+        if cut and self._open is not None:
+            self._say(self._chat.decode(self._open))
+            self._open = None
+        self._close()
+        return self.text, tuple(self._calls)
+
+    def _say(self, text: str, call: ToolCall | None = None) -> list[Delta]:
+        if text:
+            self._text.append(text)
+        if not text and call is None:
+            return []
+        num_tokens, self._unreported = self._unreported, 0
+        return [Delta(text=text, tool_call=call, num_tokens=num_tokens)]
+
+    def _close(self) -> list[Delta]:
+        if self._open is None:
+            return self._say(self._decoder.decode(b"", True))
+        tokens, self._open = self._open, None
+        name, arguments = self._read_call(tokens)
+        if not name:
+            return self._say(self._chat.decode(tokens))
+        call = ToolCall(id=f"call_{self._next_call}", name=name, arguments=arguments)
+        self._next_call += 1
+        self._calls.append(call)
+        return self._say("", call)
+
+    def _read_call(self, tokens: list[int]) -> tuple[str, dict[str, Any]]:
+        head, *parts = _split(tokens, self._chat.controls["<|arg|>"])
+        name = self._chat.decode(head).strip()
+        fields = self._schemas.get(name, {}).get("properties", {})
+        arguments = {}
+        for part in parts:
+            key_tokens, *values = _split(part, self._chat.controls["<|val|>"])
+            key = self._chat.decode(key_tokens).strip()
+            items = [[]] if not values else _split(values[0], self._chat.controls["<|item|>"])
+            arguments[key] = read_value([self._chat.decode(item) for item in items], fields.get(key, {}))
+        return name, arguments
+
+
+def read_value(items: Sequence[str], schema: JsonSchema) -> Any:
+    """The value that a reply wrote, in the type its schema asks for; what does not fit stays text.
+
+    `items` are the written values, each after one space; only a list has other than one.
+    """
+    texts = [item.removeprefix(" ") for item in items]
+    if "array" in _types(schema):
+        inner = schema.get("items", {})
+        return [] if list(items) == [""] else [_read_scalar(text, inner) for text in texts]
+    if len(texts) > 1:
+        return [_read_scalar(text, {}) for text in texts]
+    return _read_scalar(texts[0], schema)
+
+
+def tool_line(tool: ToolSpec) -> str:
+    """A tool as the model sees it: `name: description (arg: type, arg?: type, arg: one|two)`."""
+    schema = tool.parameters
+    fields = _fields_text(schema)
+    description = " ".join(tool.description.split())
+    return f"{tool.name}: {description} ({fields})" if description else f"{tool.name} ({fields})"
+
+
+def _fields_text(schema: JsonSchema) -> str:
+    required = schema.get("required", ())
+    fields: Mapping[str, JsonSchema] = schema.get("properties", {})
+    return ", ".join(f"{k}{'' if k in required else '?'}: {_type_text(v)}" for k, v in fields.items())
+
+
+def _type_text(schema: JsonSchema) -> str:
+    if "enum" in schema:
+        return "|".join(_value_text(value) for value in schema["enum"])
+    if "const" in schema:
+        return _value_text(schema["const"])
+    names = _types(schema)
+    if names == ["array"]:
+        return f"[{_type_text(schema.get('items', {}))}]"
+    if names == ["object"] and schema.get("properties"):
+        return "{" + _fields_text(schema) + "}"
+    return "|".join(name for name in names if name != "null") or "any"
+
+
+def _types(schema: JsonSchema) -> list[str]:
+    kinds = schema.get("type")
+    if isinstance(kinds, str):
+        return [kinds]
+    if isinstance(kinds, list):
+        return [str(kind) for kind in kinds]
+    return [kind for option in schema.get("anyOf", ()) for kind in _types(option)]
+
+
+def _read_scalar(text: str, schema: JsonSchema) -> Any:
+    for value in schema.get("enum", ()):
+        if _value_text(value) == text:
+            return value
+    for kind in _types(schema):
+        if kind == "integer" and _INTEGER.fullmatch(text) and len(text) < 1000:
+            return int(text)
+        if kind == "number" and _NUMBER.fullmatch(text) and len(text) < 1000:
+            return int(text) if _INTEGER.fullmatch(text) else float(text)
+        if kind == "boolean" and text in ("true", "false"):
+            return text == "true"
+        if kind == "null" and text == "null":
+            return None
+        if kind == "object" and isinstance(found := _read_json(text), dict):
+            return found
+    return text
+
+
+def _read_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _value_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _piece_bytes(piece: str) -> bytes:
+    byte = _BYTE.fullmatch(piece)
+    return bytes([int(byte[1], 16)]) if byte else piece.replace(_SPACE, " ").encode()
+
+
+def _split(tokens: Sequence[int], at: int) -> list[list[int]]:
+    parts: list[list[int]] = [[]]
+    for token in tokens:
+        if token == at:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return parts
+
+
+def _last_index(tokens: Sequence[int], token: int) -> int:
+    for index in range(len(tokens) - 1, -1, -1):
+        if tokens[index] == token:
+            return index
+    return len(tokens) - 1
+
+
+def _system_text(messages: Sequence[Message]) -> str:
+    return "\n\n".join(message.text for message in messages if message.role == "system" and message.text)
+
+
+def _merge_users(messages: Sequence[Message]) -> list[Message]:
+    """Users who speak twice in a row are one turn, as in all that the model has read."""
+    out: list[Message] = []
+    for message in messages:
+        if out and message.role == out[-1].role == "user":
+            out[-1] = Message(role="user", content=out[-1].text + "\n" + message.text)
+        else:
+            out.append(message)
+    return out
+
+
+def _in_call_order(messages: Sequence[Message]) -> list[Message]:
+    """Results in the order of their calls: the template has no ids, so the order says which is which."""
+    out: list[Message] = []
+    order: dict[str | None, int] = {}
+    results: list[Message] = []
+    for message in messages:
+        if message.role == "tool":
+            results.append(message)
+            continue
+        out += sorted(results, key=lambda m: order.get(m.tool_call_id, len(order)))
+        results = []
+        order = {call.id: index for index, call in enumerate(message.tool_calls)}
+        out.append(message)
+    return out + sorted(results, key=lambda m: order.get(m.tool_call_id, len(order)))

@@ -1,0 +1,1 @@
+"""The kernel: one room for each module of the paper; it owns all state, on one event loop."""
