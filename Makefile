@@ -1,0 +1,45 @@
+# `make demo` and `make test` each set up all they need on a fresh machine, then run.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+AGENTS ?= 50
+
+.PHONY: help demo test check lint types floors install dev clean
+help:  ## what there is to make
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "AIOS needs Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+install: $(VENV)/.installed  ## the virtual environment with AIOS in it
+dev: $(VENV)/.installed-dev  ## the same with the developer's tools
+
+demo: install  ## agents sharing one model through the kernel (AGENTS=50)
+	$(BIN)/aios demo --agents $(AGENTS)
+
+test: check  ## all that CI checks
+
+check: lint types floors  ## lint, types, floors, then every test
+	$(BIN)/python -m pytest
+
+lint: dev
+	$(BIN)/ruff check src tests training examples
+	$(BIN)/ruff format --check src tests training examples
+
+types: dev
+	$(BIN)/mypy
+
+floors: dev
+	$(BIN)/lint-imports
+
+clean:  ## remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
