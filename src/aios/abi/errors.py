@@ -1,26 +1,26 @@
 """The one error tree. Each error has a code for machines, an HTTP status, and a sentence for people.
 
-    AiosError
-    ├── InvalidArgument                        what was asked is malformed or impossible
-    │   ├── UnknownCall                        no such system call
-    │   ├── TooLarge                           over a stated limit
-    │   └── ContextOverflow                    prompt and answer do not fit the model's window
-    ├── Unauthenticated                        no token, or one the kernel did not give
-    ├── PermissionDenied                       the caller may not do this
-    │   └── ApprovalDenied                     a person said no, or nobody said yes in time
-    ├── NotFound                               no such thing, or not the caller's to see
-    ├── Conflict                               the thing is not in the state the call needs
-    ├── QuotaExceeded                          a limit of the caller's is used up
-    ├── Overloaded                             no room now; try again after `retry_after` seconds
-    │   └── RateLimited                        a provider's rate limit
-    ├── Unavailable                            a core, tool or store can't be reached or has failed
-    ├── ToolFailed                             a tool ran and failed
-    ├── StorageFull                            the disk has no room; reads go on
-    ├── Corrupt                                stored data does not match its checksum
-    ├── OutcomeUnknown                         whether it took effect is not known; ask again
-    ├── DeadlineExceeded                       not done in the time the call allowed
-    ├── Cancelled                              the call or its process was ended
-    └── Internal                               a defect of the kernel
+AiosError
+├── InvalidArgument                        what was asked is malformed or impossible
+│   ├── UnknownCall                        no such system call
+│   ├── TooLarge                           over a stated limit
+│   └── ContextOverflow                    prompt and answer do not fit the model's window
+├── Unauthenticated                        no token, or one the kernel did not give
+├── PermissionDenied                       the caller may not do this
+│   └── ApprovalDenied                     a person said no, or nobody said yes in time
+├── NotFound                               no such thing, or not the caller's to see
+├── Conflict                               the thing is not in the state the call needs
+├── QuotaExceeded                          a limit of the caller's is used up
+├── Overloaded                             no room now; try again after `retry_after` seconds
+│   └── RateLimited                        a provider's rate limit
+├── Unavailable                            a core, tool or store can't be reached or has failed
+├── ToolFailed                             a tool ran and failed
+├── StorageFull                            the disk has no room; reads go on
+├── Corrupt                                stored data does not match its checksum
+├── OutcomeUnknown                         whether it took effect is not known; ask again
+├── DeadlineExceeded                       not done in the time the call allowed
+├── Cancelled                              the call or its process was ended
+└── Internal                               a defect of the kernel
 """
 
 from typing import ClassVar
@@ -38,7 +38,7 @@ class ErrorReply(Struct, frozen=True, omit_defaults=True):
 
 
 class AiosError(Exception):
-    """The root of every error the kernel answers with. The message says what was wrong and what would be right."""
+    """The root of all the kernel answers with. The message says what was wrong and what would be right."""
 
     code: ClassVar[str] = "error"
     http_status: ClassVar[int] = 500

@@ -251,7 +251,7 @@ class StorageSearch(SystemCall, frozen=True):
 
 
 class FileEntry(Reply, frozen=True):
-    """A file without its content. `created` and `modified` are seconds since the epoch, `size` is in bytes."""
+    """A file without its content. Times are seconds since the epoch, `size` is in bytes."""
 
     path: str
     owner: str

@@ -1,7 +1,8 @@
-"""Struct ⇄ bytes. Owns the JSON form of calls and answers and the frames of the local socket; knows no transport.
+"""Struct ⇄ bytes: the JSON form of calls and answers, and the frames of the local socket. Knows no transport.
 
-A frame is a length (4 bytes, big-endian, of what follows) and one JSON object. A client sends `Request`s; for each
-the kernel answers any number of `Event`s (deltas of a streaming call) and one `Response`, in any order between calls.
+A frame is a length (4 bytes, big-endian, of what follows) and one JSON object. A client sends `Request`s; for
+each the kernel answers any number of `Event`s (deltas of a streaming call) and one `Response`, in any order
+between calls.
 """
 
 import struct
