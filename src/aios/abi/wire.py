@@ -52,6 +52,8 @@ class Response(Struct, frozen=True, omit_defaults=True):
     """Set in the frames of a stream, where it makes this an `Event`; a client decodes both as this."""
 
 
+# RecursionError is what nesting without end comes to.
+_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _encoder = msgspec.json.Encoder()
 _requests = msgspec.json.Decoder(Request)
 _responses = msgspec.json.Decoder(Response)
@@ -84,7 +86,7 @@ def decode_request(body: bytes) -> Request:
     """`InvalidArgument` when it is not a request."""
     try:
         return _requests.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _MALFORMED as error:
         raise InvalidArgument(f"not a request: {error}") from None
 
 
@@ -92,7 +94,7 @@ def decode_response(body: bytes) -> Response:
     """`InvalidArgument` when it is not a response."""
     try:
         return _responses.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _MALFORMED as error:
         raise InvalidArgument(f"not a response: {error}") from None
 
 
@@ -101,7 +103,7 @@ def decode_call(name: str, args: bytes | Raw) -> SystemCall:
     row_of(name)
     try:
         return _calls[name].decode(args)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _MALFORMED as error:
         raise InvalidArgument(f"{name}: {error}") from None
 
 
@@ -110,7 +112,7 @@ def decode_reply(name: str, reply: bytes | Raw) -> Reply:
     row_of(name)
     try:
         return _replies[name].decode(reply)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _MALFORMED as error:
         raise InvalidArgument(f"{name}: {error}") from None
 
 
