@@ -1,0 +1,103 @@
+"""One SQLite connection: how it is opened, what its errors mean, and blobs kept by their hash.
+
+Owns the pragmas and the `blobs` table; knows nothing of threads, of batches or of who stores what.
+"""
+
+from hashlib import blake2b
+from pathlib import Path
+
+import apsw
+
+from aios.abi.errors import Corrupt, Internal, StorageFull, Unavailable
+
+BUSY_MS = 5_000
+"""How long a statement waits for a lock that another process holds, such as a backup."""
+WAL_PAGES = 4_000
+"""Pages in the write-ahead log after which it is copied into the database."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS schemas (name TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS blobs (id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, content BLOB NOT NULL);
+"""
+
+_FAILED = (
+    apsw.IOError,
+    apsw.ReadOnlyError,
+    apsw.CantOpenError,
+    apsw.PermissionsError,
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.ProtocolError,
+    apsw.NoMemError,
+    apsw.InterruptError,
+)
+
+
+def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
+    """A connection that may write: what it commits is on the disk (WAL, synchronous FULL)."""
+    connection = _open(path, vfs)
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "full")
+    connection.pragma("wal_autocheckpoint", WAL_PAGES)
+    connection.pragma("journal_size_limit", 4 * WAL_PAGES * 4096)
+    connection.execute(_SCHEMA)
+    return connection
+
+
+def open_reader(path: Path, vfs: str | None = None) -> apsw.Connection:
+    """A connection that cannot write."""
+    connection = _open(path, vfs)
+    connection.pragma("query_only", True)
+    return connection
+
+
+def _open(path: Path, vfs: str | None) -> apsw.Connection:
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    connection = apsw.Connection(str(path), flags=flags, vfs=vfs, statementcachesize=256)
+    connection.set_busy_timeout(BUSY_MS)
+    connection.pragma("foreign_keys", True)
+    connection.pragma("temp_store", "memory")
+    return connection
+
+
+def typed(error: BaseException) -> BaseException:
+    """What `error` means to a caller: SQLite's own become errors of `aios.abi.errors`, others stay."""
+    if isinstance(error, apsw.FullError):
+        return StorageFull("the disk has no room; what is stored can still be read")
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+        return Corrupt(f"the database is damaged where this was looked for: {error}")
+    if isinstance(error, _FAILED):
+        return Unavailable(f"the disk cannot be used: {error}")
+    if isinstance(error, StopIteration | apsw.Error):  # A future cannot carry a StopIteration.
+        return Internal(f"the store failed: {type(error).__name__}: {error}")
+    return error
+
+
+def checksum(*parts: bytes) -> bytes:
+    """16 bytes that tell whether these parts are what they were; where one part ends counts."""
+    digest = blake2b(digest_size=16)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.digest()
+
+
+def put_blob(connection: apsw.Connection, content: bytes) -> int:
+    """Keep `content` and answer its id; content kept before is not kept twice.
+
+    Blobs are never removed: every version of a file stays, so each blob stays in use.
+    """
+    digest = checksum(content)
+    found = connection.execute("SELECT id FROM blobs WHERE hash = ?", (digest,)).get
+    if found is not None:
+        return int(found)
+    connection.execute("INSERT INTO blobs (hash, content) VALUES (?, ?)", (digest, content))
+    return connection.last_insert_rowid()
+
+
+def get_blob(connection: apsw.Connection, blob: int) -> bytes:
+    """The content of a blob. Raises `Corrupt` where it is not what was kept."""
+    row = connection.execute("SELECT hash, content FROM blobs WHERE id = ?", (blob,)).fetchone()
+    if row is None or not isinstance(row[1], bytes) or checksum(row[1]) != row[0]:
+        raise Corrupt("the stored content does not match its checksum")
+    return row[1]
