@@ -1,0 +1,250 @@
+"""Every limit and default of the kernel, on one page. Checked when it is loaded, frozen after.
+
+A value comes from `aios.toml`, then from the environment: `AIOS_PORT=9000`, `AIOS_SCHEDULER__QUANTUM=64`,
+lists and tables as JSON. A key nobody knows is an error that names the nearest one.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+from aios.abi.errors import InvalidArgument
+
+Count = Annotated[int, Meta(ge=1)]
+Bytes = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(gt=0)]
+CoreName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.\-]+$")]
+
+MIB = 1024 * 1024
+
+
+class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One table of `aios.toml`."""
+
+
+class CoreConfig(Section, frozen=True):
+    """One LLM core: a replica of a model. Several cores may serve the same model."""
+
+    name: CoreName = "nano"
+    kind: Literal["embedded", "openai"] = "embedded"
+    model: str = ""
+    """Its name, as agents ask for it and the endpoint knows it; empty for the embedded one's own."""
+    base_url: str = ""
+    """Of an OpenAI-compatible endpoint, such as `http://127.0.0.1:11434/v1`."""
+    api_key_env: str = ""
+    """The environment variable that holds the endpoint's key; the key itself is never in a file."""
+    slots: Annotated[int, Meta(ge=1, le=4096)] = 64
+    """Generations that run at the same time."""
+    window: Annotated[int, Meta(ge=0)] = 0
+    """Tokens of prompt and answer together; 0 for what the driver says."""
+    timeout_s: Seconds = 120.0
+    """The longest silence of a remote endpoint."""
+
+
+class SchedulerConfig(Section, frozen=True):
+    policy: Literal["rr", "fifo"] = "rr"
+    quantum: Count = 32
+    """Tokens a generation may take before it is interrupted for another that waits (`rr` only)."""
+    max_waiting: Count = 20_000
+    """Calls in one run queue; more are refused."""
+
+
+class RetryConfig(Section, frozen=True):
+    """How a core's failures are tried again, inside the call's deadline."""
+
+    max_attempts: Count = 5
+    first_delay_s: Seconds = 0.5
+    """Doubles with each attempt, unless the endpoint says when to come back."""
+    max_delay_s: Seconds = 30.0
+
+
+class ContextConfig(Section, frozen=True):
+    max_snapshot_bytes: Bytes = 1024 * MIB
+    """What snapshots of interrupted generations may take; beyond it no more are interrupted."""
+    max_answer_tokens: Count = 4096
+    """Of an answer without a limit of its own, from a model whose window nobody knows."""
+
+
+class ProcessConfig(Section, frozen=True):
+    max_processes: Count = 20_000
+    """Processes alive at the same time."""
+    max_ended: Count = 10_000
+    """Processes that have ended and can still be waited for; the oldest are forgotten."""
+    max_calls: Count = 1_000
+    """System calls of one process in flight."""
+    max_mail: Count = 1_000
+    """Messages in one mailbox."""
+    max_mail_bytes: Bytes = 8 * MIB
+    """Text in one mailbox."""
+
+
+class AccessConfig(Section, frozen=True):
+    approval_s: Seconds = 60.0
+    """How long an operation waits for a person before it is denied."""
+    max_pending: Count = 1_000
+    """Operations that wait for a person."""
+    max_grants: Count = 1_000
+    """Grants of one owner."""
+    tool_register: Literal["operator", "ask", "allow"] = "ask"
+    """Who may give the kernel code to run as a tool: the operator, others once a person agrees, or all."""
+
+
+class MemoryConfig(Section, frozen=True):
+    max_parallel: Count = 256
+    """Memory calls that run at the same time."""
+    max_notes: Count = 100_000
+    """Notes of one owner."""
+    max_history_messages: Count = 100_000
+    max_history_bytes: Bytes = 64 * MIB
+
+
+class StorageConfig(Section, frozen=True):
+    max_parallel: Count = 256
+    """Storage calls that run at the same time."""
+    max_file_bytes: Bytes = 8 * MIB
+    max_files: Count = 100_000
+    """Files of one owner."""
+    max_owner_bytes: Bytes = 1024 * MIB
+    """All versions of one owner's files together."""
+
+
+class ToolConfig(Section, frozen=True):
+    max_parallel: Count = 64
+    """Tool calls that run at the same time, of all tools together."""
+    max_registered: Count = 256
+    """Tools registered by one owner."""
+    start_timeout_s: Seconds = 10.0
+    """For a tool's module to be imported."""
+    idle_s: Seconds = 60.0
+    """After which a tool's idle process ends."""
+    max_output_bytes: Bytes = MIB
+    max_memory_bytes: Bytes = 1024 * MIB
+    """Of one tool process."""
+    max_cpu_s: Count = 300
+    """Processor time of one tool process."""
+
+
+class JournalConfig(Section, frozen=True):
+    max_events: Count = 10_000
+    """Events kept in memory."""
+    max_samples: Count = 50_000
+    """Generations whose times the statistics are made from: the newest."""
+    file: str = ""
+    """Also written as JSON lines to this file in the data folder; empty for none."""
+    max_file_bytes: Bytes = 64 * MIB
+    """At which the file is rotated; one older file is kept."""
+
+
+class Config(Section, frozen=True):
+    """The whole of it."""
+
+    data: Path = Path("~/.aios")
+    """The folder of everything the kernel keeps."""
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    socket: Path | None = None
+    """The local socket; None for `aios.sock` in the data folder."""
+    allow_remote: bool = False
+    """Lets `host` be an address that other machines reach."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names besides the loopback's that a request's Host header may carry."""
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+    """Of the seeds drawn for generations that name none; None draws them at random."""
+    cores: Annotated[tuple[CoreConfig, ...], Meta(min_length=1, max_length=256)] = (CoreConfig(),)
+    scheduler: SchedulerConfig = SchedulerConfig()
+    retry: RetryConfig = RetryConfig()
+    context: ContextConfig = ContextConfig()
+    processes: ProcessConfig = ProcessConfig()
+    access: AccessConfig = AccessConfig()
+    memory: MemoryConfig = MemoryConfig()
+    storage: StorageConfig = StorageConfig()
+    tools: ToolConfig = ToolConfig()
+    journal: JournalConfig = JournalConfig()
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "data", self.data.expanduser().absolute())
+        names = [core.name for core in self.cores]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two cores have the same name: {', '.join(sorted(names))}")
+        for core in self.cores:
+            if core.kind == "openai" and not (core.base_url and core.model):
+                raise ValueError(f"core {core.name!r} of kind 'openai' needs a base_url and a model")
+
+    @property
+    def socket_path(self) -> Path:
+        return self.socket or self.data / "aios.sock"
+
+    @classmethod
+    def load(cls, path: Path | None = None, environ: Mapping[str, str] = os.environ) -> "Config":
+        """Read `path` (None for `aios.toml` in this folder, where there is one) and the environment.
+
+        Raises `InvalidArgument` naming the key that is wrong.
+        """
+        values = _read(path)
+        _merge_environment(values, environ)
+        return _check(values)
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    file = path or Path("aios.toml")
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        if path is None:
+            return {}
+        raise InvalidArgument(f"there is no configuration file {path}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidArgument(f"{file} cannot be read: {error}") from None
+
+
+_NOT_KEYS = {"AIOS_TOKEN", "AIOS_URL", "AIOS_CONFIG"}
+"""Variables that say where a client finds its kernel; the kernel itself does not read them."""
+
+
+def _merge_environment(values: dict[str, Any], environ: Mapping[str, str]) -> None:
+    for name, text in sorted(environ.items()):
+        if not name.startswith("AIOS_") or name in _NOT_KEYS:
+            continue
+        *sections, key = name.removeprefix("AIOS_").lower().split("__")
+        table = values
+        for section in sections:
+            table = table.setdefault(section, {})
+            if not isinstance(table, dict):
+                raise InvalidArgument(f"{name}: {section!r} is not a section")
+        table[key] = _json_or_text(text)
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
+def _check(values: dict[str, Any]) -> Config:
+    _refuse_unknown(values, Config, "")
+    try:
+        return msgspec.convert(values, Config)
+    except msgspec.ValidationError as error:
+        raise InvalidArgument(f"the configuration is wrong: {error}") from None
+
+
+def _refuse_unknown(values: dict[str, Any], section: type[Section], where: str) -> None:
+    types = get_type_hints(section)
+    for key, value in values.items():
+        if key not in types:
+            near = difflib.get_close_matches(key, types, 1)
+            hint = f"; did you mean {where}{near[0]!r}?" if near else f"; there are {', '.join(types)}"
+            raise InvalidArgument(f"the configuration has no key {where}{key!r}{hint}")
+        if key == "cores" and isinstance(value, list):
+            for core in value:
+                if isinstance(core, dict):
+                    _refuse_unknown(core, CoreConfig, "cores.")
+        elif isinstance(value, dict) and isinstance(types[key], type) and issubclass(types[key], Section):
+            _refuse_unknown(value, types[key], f"{key}.")
