@@ -1,0 +1,1 @@
+"""What agents are written with. Knows the contract only, never the kernel."""
