@@ -230,9 +230,15 @@ def _json_or_text(text: str) -> Any:
 def _check(values: dict[str, Any]) -> Config:
     _refuse_unknown(values, Config, "")
     try:
-        return msgspec.convert(values, Config)
-    except msgspec.ValidationError as error:
+        return msgspec.convert(values, Config, dec_hook=_path)
+    except (msgspec.ValidationError, NotImplementedError) as error:
         raise InvalidArgument(f"the configuration is wrong: {error}") from None
+
+
+def _path(kind: type, value: Any) -> Any:
+    if kind is not Path or not isinstance(value, str):
+        raise NotImplementedError(f"expected a path, got {value!r}")
+    return Path(value)
 
 
 def _refuse_unknown(values: dict[str, Any], section: type[Section], where: str) -> None:
