@@ -1,0 +1,191 @@
+"""Stubs of the table, one method for each row: memory, storage, access and processes.
+
+A method's arguments are the fields of its system call, and its meaning, its units and its errors are the
+call's own (`aios.abi.syscalls`, `aios.abi.errors`). A test holds the two together.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
+
+from aios.abi import syscalls as sc
+from aios.abi.messages import Message
+from aios.sdk.sending import Emit
+
+R = TypeVar("R", bound=sc.Reply)
+
+
+class Caller(Protocol):
+    """Makes a call and knows what its reply must be."""
+
+    async def __call__(
+        self,
+        call: sc.SystemCall,
+        reply: type[R],
+        *,
+        on_delta: Emit | None = None,
+        timeout_s: float | None = None,
+    ) -> R: ...
+
+
+class Stubs:
+    """One group of the table."""
+
+    def __init__(self, call: Caller) -> None:
+        self._call = call
+
+
+class Memory(Stubs):
+    """The history of this process's principal, and its notes."""
+
+    async def append(self, messages: Sequence[Message]) -> sc.History:
+        return await self._call(sc.MemoryAppend(messages=tuple(messages)), sc.History)
+
+    async def read(self, start: int = 0, limit: int = 1000) -> sc.History:
+        return await self._call(sc.MemoryRead(start=start, limit=limit), sc.History)
+
+    async def clear(self) -> sc.Done:
+        return await self._call(sc.MemoryClear(), sc.Done)
+
+    async def add(self, text: str, tags: Iterable[str] = ()) -> sc.Note:
+        return await self._call(sc.MemoryAdd(text=text, tags=tuple(tags)), sc.Note)
+
+    async def get(self, note_id: str, *, owner: str | None = None) -> sc.Note:
+        return await self._call(sc.MemoryGet(note_id=note_id, owner=owner), sc.Note)
+
+    async def update(
+        self, note_id: str, text: str, tags: Iterable[str] | None = None, *, owner: str | None = None
+    ) -> sc.Note:
+        kept = None if tags is None else tuple(tags)
+        return await self._call(sc.MemoryUpdate(note_id=note_id, text=text, tags=kept, owner=owner), sc.Note)
+
+    async def remove(self, note_id: str, *, owner: str | None = None) -> sc.Done:
+        return await self._call(sc.MemoryRemove(note_id=note_id, owner=owner), sc.Done)
+
+    async def search(
+        self, text: str = "", limit: int = 10, tags: Iterable[str] = (), *, owner: str | None = None
+    ) -> sc.NoteHits:
+        call = sc.MemorySearch(text=text, limit=limit, tags=tuple(tags), owner=owner)
+        return await self._call(call, sc.NoteHits)
+
+
+class Storage(Stubs):
+    """Versioned files: each principal has a tree of its own."""
+
+    async def create(
+        self, path: str, content: str = "", *, encoding: sc.Encoding = "utf-8", owner: str | None = None
+    ) -> sc.FileEntry:
+        call = sc.StorageCreate(path=path, content=content, encoding=encoding, owner=owner)
+        return await self._call(call, sc.FileEntry)
+
+    async def write(
+        self, path: str, content: str, *, encoding: sc.Encoding = "utf-8", owner: str | None = None
+    ) -> sc.FileEntry:
+        call = sc.StorageWrite(path=path, content=content, encoding=encoding, owner=owner)
+        return await self._call(call, sc.FileEntry)
+
+    async def append(
+        self, path: str, content: str, *, encoding: sc.Encoding = "utf-8", owner: str | None = None
+    ) -> sc.FileEntry:
+        call = sc.StorageAppend(path=path, content=content, encoding=encoding, owner=owner)
+        return await self._call(call, sc.FileEntry)
+
+    async def read(
+        self, path: str, version: int | None = None, *, owner: str | None = None
+    ) -> sc.FileContent:
+        return await self._call(sc.StorageRead(path=path, version=version, owner=owner), sc.FileContent)
+
+    async def list(self, folder: str = "", limit: int = 1000, *, owner: str | None = None) -> sc.FileEntries:
+        return await self._call(sc.StorageList(folder=folder, limit=limit, owner=owner), sc.FileEntries)
+
+    async def stat(self, path: str, *, owner: str | None = None) -> sc.FileEntry:
+        return await self._call(sc.StorageStat(path=path, owner=owner), sc.FileEntry)
+
+    async def delete(self, path: str, *, owner: str | None = None) -> sc.Done:
+        return await self._call(sc.StorageDelete(path=path, owner=owner), sc.Done)
+
+    async def history(self, path: str, limit: int = 1000, *, owner: str | None = None) -> sc.FileVersions:
+        return await self._call(sc.StorageHistory(path=path, limit=limit, owner=owner), sc.FileVersions)
+
+    async def rollback(self, path: str, version: int, *, owner: str | None = None) -> sc.FileEntry:
+        return await self._call(sc.StorageRollback(path=path, version=version, owner=owner), sc.FileEntry)
+
+    async def search(self, text: str, limit: int = 10, *, owner: str | None = None) -> sc.FileHits:
+        return await self._call(sc.StorageSearch(text=text, limit=limit, owner=owner), sc.FileHits)
+
+
+class Access(Stubs):
+    """Who may do what: grants of one's own things, and for the operator what waits for a person."""
+
+    async def check(
+        self, resource: sc.Resource, verb: sc.GrantVerb, owner: str, path: str = ""
+    ) -> sc.Decision:
+        call = sc.AccessCheck(resource=resource, verb=verb, owner=owner, path=path)
+        return await self._call(call, sc.Decision)
+
+    async def grant(
+        self,
+        to: str,
+        resource: sc.Resource,
+        verbs: Iterable[sc.GrantVerb],
+        prefix: str = "",
+        *,
+        expires_s: float | None = None,
+    ) -> sc.Grant:
+        call = sc.AccessGrant(
+            to=to, resource=resource, verbs=tuple(verbs), prefix=prefix, expires_s=expires_s
+        )
+        return await self._call(call, sc.Grant)
+
+    async def revoke(self, grant_id: str) -> sc.Done:
+        return await self._call(sc.AccessRevoke(grant_id=grant_id), sc.Done)
+
+    async def pending(self) -> sc.Approvals:
+        return await self._call(sc.AccessPending(), sc.Approvals)
+
+    async def approve(self, approval_id: str) -> sc.Done:
+        return await self._call(sc.AccessApprove(approval_id=approval_id), sc.Done)
+
+    async def deny(self, approval_id: str) -> sc.Done:
+        return await self._call(sc.AccessDeny(approval_id=approval_id), sc.Done)
+
+
+class Process(Stubs):
+    """Processes, and messages between them."""
+
+    async def spawn(
+        self,
+        agent: str,
+        *,
+        principal: str | None = None,
+        lease_s: float | None = None,
+        durable: bool = False,
+    ) -> sc.Spawned:
+        call = sc.ProcessSpawn(agent=agent, principal=principal, lease_s=lease_s, durable=durable)
+        return await self._call(call, sc.Spawned)
+
+    async def list(self) -> sc.ProcessEntries:
+        return await self._call(sc.ProcessList(), sc.ProcessEntries)
+
+    async def usage(self, pid: int | None = None) -> sc.ResourceUsage:
+        return await self._call(sc.ProcessUsage(pid=pid), sc.ResourceUsage)
+
+    async def suspend(self, pid: int) -> sc.Done:
+        return await self._call(sc.ProcessSuspend(pid=pid), sc.Done)
+
+    async def resume(self, pid: int) -> sc.Done:
+        return await self._call(sc.ProcessResume(pid=pid), sc.Done)
+
+    async def kill(self, pid: int) -> sc.Done:
+        return await self._call(sc.ProcessKill(pid=pid), sc.Done)
+
+    async def exit(self, result: str = "") -> sc.Done:
+        return await self._call(sc.ProcessExit(result=result), sc.Done)
+
+    async def wait(self, pid: int, *, timeout_s: float | None = None) -> sc.ExitStatus:
+        return await self._call(sc.ProcessWait(pid=pid), sc.ExitStatus, timeout_s=timeout_s)
+
+    async def send(self, pid: int, text: str) -> sc.Done:
+        return await self._call(sc.ProcessSend(pid=pid, text=text), sc.Done)
+
+    async def receive(self, *, timeout_s: float | None = None) -> sc.Mail:
+        return await self._call(sc.ProcessReceive(), sc.Mail, timeout_s=timeout_s)
