@@ -1,0 +1,81 @@
+"""A generation as a request to a chat completions endpoint. Owns the JSON shape, and knows no network."""
+
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+
+from aios.abi.messages import Message, Sampling, ToolCall, ToolSpec
+from aios.drivers.llm import Generation
+
+Json = dict[str, Any]
+
+
+def request_body(job: Generation, model: str, omit: Collection[str] = ()) -> bytes:
+    """The request for `job`, always streamed, without the fields that `omit` names."""
+    body: Json = {
+        "model": model,
+        "messages": [_message(message) for message in job.messages],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **_sampling(job.sampling),
+    }
+    if job.tools:
+        body["tools"] = [_tool(tool) for tool in job.tools]
+        if job.tool_choice != "auto":
+            body["tool_choice"] = _tool_choice(job.tool_choice)
+    if job.response_schema is not None:
+        body["response_format"] = _response_format(job.response_schema)
+    return msgspec.json.encode({name: value for name, value in body.items() if name not in omit})
+
+
+def _sampling(sampling: Sampling) -> Json:
+    body: Json = {"temperature": sampling.temperature}
+    if sampling.temperature > 0 and sampling.seed is not None:
+        body["seed"] = sampling.seed
+    if sampling.top_p < 1:
+        body["top_p"] = sampling.top_p
+    if sampling.top_k:
+        body["top_k"] = sampling.top_k
+    if sampling.max_tokens is not None:
+        body["max_tokens"] = sampling.max_tokens
+    if sampling.stop:
+        body["stop"] = sampling.stop
+    return body
+
+
+def _message(message: Message) -> Json:
+    body: Json = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        body["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
+        body["content"] = message.content or None
+    if message.tool_call_id is not None:
+        body["tool_call_id"] = message.tool_call_id
+    if message.name is not None:
+        body["name"] = message.name
+    return body
+
+
+def _tool_call(call: ToolCall) -> Json:
+    arguments = msgspec.json.encode(call.arguments).decode()
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+
+
+def _tool(tool: ToolSpec) -> Json:
+    parameters = tool.parameters or {"type": "object", "properties": {}}
+    function: Json = {"name": tool.name, "parameters": parameters}
+    if tool.description:
+        function["description"] = tool.description
+    return {"type": "function", "function": function}
+
+
+def _tool_choice(choice: str) -> str | Json:
+    if choice in ("none", "required"):
+        return choice
+    return {"type": "function", "function": {"name": choice}}
+
+
+def _response_format(schema: Json) -> Json:
+    if schema == {"type": "object"}:
+        return {"type": "json_object"}
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
