@@ -1,4 +1,4 @@
-"""A process's own view of the kernel: `agent.memory.add(…)`, `agent.storage.write(…)`, one stub a system call.
+"""A process's own view of the kernel: `agent.memory.add(…)`, `agent.storage.write(…)`, a stub for each call.
 
 Owns the joining of all groups and the face of tools; knows a transport and a token, not what is behind.
 """

@@ -74,7 +74,7 @@ class InProcess:
 
 
 class UnixSocket:
-    """The kernel's socket on this machine. One connection for all calls; once lost, the next makes another."""
+    """The kernel's socket on this machine. One connection for all calls; once lost, the next makes one."""
 
     lease_s: float | None = None
 

@@ -1,0 +1,1 @@
+"""Ways for an agent to work, ready made."""

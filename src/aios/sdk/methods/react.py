@@ -1,0 +1,94 @@
+"""ReAct: ask the model, run the tools it calls, show it the results, until it answers.
+
+Owns the conversation. Knows the kernel's tools and the agent's own Python functions, which run here.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+from aios.abi.errors import AiosError, Cancelled, InvalidArgument, NotFound, Unauthenticated
+from aios.abi.messages import Message, ToolCall, ToolSpec
+from aios.sdk.agent import Agent
+from aios.sdk.methods.functions import Function, LocalTool
+from aios.sdk.sending import Emit
+
+SYSTEM = "You are a helpful assistant. Use the tools when they help, then answer briefly."
+
+
+class ReAct:
+    """An agent that reasons and acts; one object keeps one conversation over many turns."""
+
+    def __init__(
+        self,
+        tools: Iterable[Function | str] | None = None,
+        system: str = SYSTEM,
+        *,
+        max_steps: int = 8,
+        model: str | None = None,
+        temperature: float = 0.0,
+        on_delta: Emit | None = None,
+    ) -> None:
+        """`tools` are Python functions, run here, and names of tools of the kernel; None for all of those.
+
+        `max_steps` is how often the model is asked in one turn; the last time it must answer without tools.
+        `on_delta` takes every piece of every step as it comes.
+        """
+        if max_steps < 1:
+            raise InvalidArgument("max_steps must be at least 1")
+        chosen = None if tools is None else list(tools)
+        local = [LocalTool(tool) for tool in chosen or () if callable(tool)]
+        self._local = {tool.spec.name: tool for tool in local}
+        self._names = None if chosen is None else [tool for tool in chosen if isinstance(tool, str)]
+        self._max_steps = max_steps
+        self._model = model
+        self._temperature = temperature
+        self._on_delta = on_delta
+        self.history: list[Message] = [Message("system", system)] if system else []
+        """The conversation so far; a turn that failed is not in it."""
+
+    async def run(self, agent: Agent, task: str) -> str:
+        """One turn: the model's answer to `task`. Raises what stops the model; a tool's error it reads."""
+        specs = await self._specs(agent)
+        turn = [*self.history, Message("user", task)]
+        for step in range(1, self._max_steps + 1):
+            answer = await agent.llm.generate(
+                turn,
+                tools=specs,
+                tool_choice="auto" if step < self._max_steps else "none",
+                model=self._model,
+                temperature=self._temperature,
+                on_delta=self._on_delta,
+            )
+            turn.append(answer.to_message())
+            if not answer.tool_calls:
+                break
+            turn += await asyncio.gather(*(self._result(agent, specs, call) for call in answer.tool_calls))
+        self.history = turn
+        return answer.text
+
+    async def _specs(self, agent: Agent) -> list[ToolSpec]:
+        """What the model sees: the functions given, and the kernel's tools that were named."""
+        local = [tool.spec for tool in self._local.values()]
+        if self._names is not None and not self._names:
+            return local
+        kernel = {entry.spec.name: entry.spec for entry in (await agent.tools.list()).tools}
+        names = list(kernel) if self._names is None else self._names
+        unknown = [name for name in names if name not in kernel]
+        if unknown:
+            raise NotFound(f"the kernel has no tool {unknown[0]!r}; it has {', '.join(kernel)}")
+        return [*local, *(kernel[name] for name in names if name not in self._local)]
+
+    async def _result(self, agent: Agent, specs: list[ToolSpec], call: ToolCall) -> Message:
+        """The tool's message. An error is for the model to read, unless the process itself has ended."""
+        try:
+            if call.name in self._local:
+                text = await self._local[call.name].run(call.arguments)
+            elif call.name not in {spec.name for spec in specs}:
+                raise NotFound(f"there is no tool {call.name!r}")
+            else:
+                text = (await agent.tools.run(call.name, call.arguments)).text
+        except (Cancelled, Unauthenticated):
+            raise
+        except AiosError as error:
+            text = f"error: {error.message}"
+        return Message("tool", text, tool_call_id=call.id, name=call.name)
