@@ -20,10 +20,16 @@ def owner_word(owner: str) -> str:
     return f"o{blake2b(owner.encode(), digest_size=12).hexdigest()}0"
 
 
-def match_any(owner: str, text: str) -> str | None:
-    """FTS5 for the owner's entries that hold any of the text's words; None where it has none."""
-    words = dict.fromkeys(_WORD.findall(text.casefold()))
-    if not words:
-        return None
-    quoted = " OR ".join(f'"{word}"' for word in list(words)[:MAX_WORDS])
-    return f"owner : {owner_word(owner)} AND body : ({quoted})"
+def words_of(text: str) -> list[str]:
+    """The distinct words of a text that a search looks for, in their order."""
+    return list(dict.fromkeys(_WORD.findall(text.casefold())))[:MAX_WORDS]
+
+
+def match_any(owner: str, text: str, *, is_prefix: bool = False) -> str | None:
+    """FTS5 for the owner's entries that hold any of the text's words; None where it has none.
+
+    `is_prefix` takes words that begin so as well.
+    """
+    star = " *" if is_prefix else ""
+    quoted = " OR ".join(f'"{word}"{star}' for word in words_of(text))
+    return f"owner : {owner_word(owner)} AND body : ({quoted})" if quoted else None
