@@ -1,4 +1,4 @@
-"""What a bench hands over: rows, goals, and the environment they were measured in. Measures nothing itself."""
+"""What a bench hands over: rows, goals, and the environment they were measured in. Measures nothing."""
 
 import os
 import platform
@@ -50,27 +50,6 @@ class Spread(Struct, frozen=True):
 
 def spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.median(values), min(values), max(values))
-
-
-class Distribution(Struct, frozen=True):
-    """Mean and percentiles of many values, in the unit of the values; zeros where there are none."""
-
-    mean: float = 0.0
-    p50: float = 0.0
-    p90: float = 0.0
-    p99: float = 0.0
-
-
-def distribution(values: Sequence[float]) -> Distribution:
-    """Percentiles are values that occurred: the smallest that is no less than the share asked for."""
-    if not values:
-        return Distribution()
-    ordered = sorted(values)
-
-    def rank(share: float) -> float:
-        return ordered[min(len(ordered) - 1, max(0, -int(-share * len(ordered) // 1) - 1))]
-
-    return Distribution(statistics.fmean(ordered), rank(0.50), rank(0.90), rank(0.99))
 
 
 def environment() -> dict[str, Any]:

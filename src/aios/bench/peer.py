@@ -1,0 +1,84 @@
+"""The other process of the overhead bench: a kernel whose core answers at once, or a bare echo beside it.
+
+`python -m aios.bench.peer kernel|echo FOLDER` listens on `FOLDER/aios.sock` and on a free loopback port,
+prints one JSON line once it does, and ends when its stdin ends.
+"""
+
+import asyncio
+import socket
+import struct
+import sys
+from pathlib import Path
+
+from msgspec import Struct
+
+from aios.abi import wire
+
+_HEADER = struct.Struct(">I")
+
+
+class Address(Struct, frozen=True):
+    """Where a peer listens, and the token that opens it."""
+
+    socket: str
+    url: str
+    token: str = ""
+
+
+class Echo(asyncio.Protocol):
+    """Sends each frame back as it came."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._frames = wire.FrameReader()
+
+    def data_received(self, data: bytes) -> None:
+        for body in self._frames.feed(data):
+            self._transport.write(_HEADER.pack(len(body)) + body)
+
+
+async def serve_echo(folder: Path) -> None:
+    """A bare echo over the kernel's framing, and a bare Starlette echo."""
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    async def echo(request: Request) -> Response:
+        return Response(await request.body(), media_type="application/json")
+
+    path = folder / "aios.sock"
+    listener = await asyncio.get_running_loop().create_unix_server(Echo, str(path))
+    bound = free_port()
+    app = Starlette(routes=[Route("/v1/syscalls", echo, methods=["POST"])])
+    server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="error", lifespan="off"))
+    serving = asyncio.create_task(server.serve(sockets=[bound]))
+    announce(Address(str(path), f"http://127.0.0.1:{bound.getsockname()[1]}"))
+    await stdin_ended()
+    server.should_exit = True
+    await serving
+    listener.close()
+
+
+def free_port() -> socket.socket:
+    """A bound, not yet listening loopback socket on a port of the system's choice."""
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(("127.0.0.1", 0))
+    return bound
+
+
+def announce(address: Address) -> None:
+    print(wire.encode(address).decode(), flush=True)
+
+
+async def stdin_ended() -> None:
+    """Return when whoever started this process closes its end, by intent or by dying."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+    while await reader.read(4096):
+        pass

@@ -1,0 +1,89 @@
+"""Made-up tasks, played by the perfect assistant, as token rows with loss weights, in batches of few shapes."""
+
+import random
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+
+from aios.abi.messages import Message, ToolSpec
+from aios.bench.tasks import Task, generate, play_gold
+from aios.bench.tasks.task import CLOCK, Runner
+from aios.drivers.models.chat import ChatFormat
+from aios.drivers.toolbox import BUILTIN, ToolContext
+
+SPECS: dict[str, ToolSpec] = {tool.spec.name: tool.spec for tool in BUILTIN}
+
+Row = tuple[list[int], list[bool]]
+"""Tokens, and for each whether the assistant says it."""
+
+
+@cache
+def runner() -> Runner:
+    """What runs tools in a made-up world."""
+    builtin = {tool.spec.name: tool.run for tool in BUILTIN}
+    return Runner(builtin, lambda world: ToolContext(world, lambda: CLOCK))
+
+
+def conversation(task: Task) -> list[Message]:
+    """The task as the perfect assistant does it."""
+    return play_gold(task, runner())[0]
+
+
+def encode(task: Task, chat: ChatFormat) -> Row:
+    """The whole conversation of a task as one row."""
+    head = chat.encode_head(task.system, task.specs(SPECS))
+    tokens, said = head, [False] * len(head)
+    for message in conversation(task):
+        if message.role == "system":
+            continue
+        turn = chat.encode_turn(message)
+        mine = message.role == "assistant"
+        tokens += turn
+        said += [False] + [mine] * (len(turn) - 1)
+    return tokens, said
+
+
+def batches(
+    chat: ChatFormat, buckets: tuple[tuple[int, int], ...], rest_weight: float, first_seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """Tokens and weights for ever, a bucket as soon as it is full, and the next seed to start again from."""
+    waiting: list[list[Row]] = [[] for _ in buckets]
+    seed = first_seed
+    while True:
+        row = encode(generate(seed, "train"), chat)
+        seed += 1
+        place = next((i for i, (length, _) in enumerate(buckets) if len(row[0]) <= length + 1), None)
+        if place is None:
+            continue  # longer than the model's window
+        waiting[place].append(row)
+        length, rows = buckets[place]
+        if len(waiting[place]) == rows:
+            yield *pack(waiting[place], length + 1, rest_weight, chat.pad_id), seed
+            waiting[place] = []
+
+
+def pack(rows: list[Row], length: int, rest_weight: float, pad: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows padded to one length; padding weighs nothing."""
+    tokens = np.full((len(rows), length), pad, dtype=np.int64)
+    weights = np.zeros((len(rows), length), dtype=np.float32)
+    for index, (row, said) in enumerate(rows):
+        tokens[index, : len(row)] = row
+        weights[index, : len(row)] = np.where(said, 1.0, rest_weight)
+    return tokens, weights
+
+
+def sample_texts(count: int, seed: int) -> Iterator[str]:
+    """The texts of `count` conversations, for the tokenizer."""
+    from aios.drivers.models.chat import tool_line
+
+    rng = random.Random(seed)
+    for _ in range(count):
+        task = generate(rng.randrange(2**40, 2**41), "train")
+        yield task.system
+        yield from (tool_line(spec) for spec in task.specs(SPECS))
+        for message in conversation(task):
+            yield message.text
+            for call in message.tool_calls:
+                yield call.name
+                yield from (f" {value}" for value in call.arguments.values())

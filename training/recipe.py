@@ -1,0 +1,49 @@
+"""The recipe of the embedded model: every number that decides what comes out of training."""
+
+from msgspec import Struct
+
+SEED = 20261121
+
+MODEL = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "vocab_size": 2048,
+    "hidden_size": 256,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 64,
+    "intermediate_size": 704,
+    "hidden_act": "silu",
+    "rope_theta": 10000.0,
+    "rms_norm_eps": 1e-5,
+    "max_position_embeddings": 2048,
+    "tie_word_embeddings": True,
+    "attention_bias": False,
+    "mlp_bias": False,
+    "torch_dtype": "float16",
+}
+"""Hugging Face's Llama keys; the tokens' ids are added from the tokenizer."""
+
+
+class Recipe(Struct, frozen=True):
+    """How training runs. A batch is one of `buckets`: rows of a length, about as many tokens each."""
+
+    buckets: tuple[tuple[int, int], ...] = ((320, 38), (512, 24), (768, 16), (1152, 10), (2048, 6))
+    matrix_rate: float = 0.02
+    """Muon's step, for the layers' matrices."""
+    other_rate: float = 3e-3
+    """AdamW's step, for embeddings and norms."""
+    momentum: float = 0.95
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    warmup_steps: int = 100
+    decay_share: float = 0.3
+    """The last part of the run, in which the steps shrink linearly to nothing."""
+    rest_weight: float = 0.05
+    """The loss's weight on tokens that the assistant does not say."""
+    evaluate_every: int = 500
+    save_every: int = 250
+
+
+RECIPE = Recipe()
