@@ -1,0 +1,109 @@
+"""A model's answer in the shapes of the OpenAI API: a completion, its chunks, and errors. Knows no HTTP."""
+
+import secrets
+import time
+from typing import Any
+
+from aios.abi.errors import AiosError
+from aios.abi.messages import Delta, ToolCall, Usage
+from aios.abi.syscalls import LlmAnswer
+from aios.abi.wire import encode
+from aios.server.openai_request import BadField, Chat
+
+Json = dict[str, Any]
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_CODES = {"unauthenticated": "invalid_api_key", "context_overflow": "context_length_exceeded"}
+
+
+def completion(chat: Chat, answer: LlmAnswer) -> Json:
+    """The whole answer as one object."""
+    calls = [_tool_call(call) for call in _calls_of(chat, answer)]
+    message: Json = {"role": "assistant", "content": answer.text, "refusal": None}
+    if calls:
+        message |= {"content": answer.text or None, "tool_calls": calls}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
+    head = _head("chat.completion", answer.model or chat.model)
+    return head | {"choices": [choice], "usage": _usage(answer.usage)}
+
+
+class Chunks:
+    """An answer as a stream of chunks. The end brings what deltas did not: they add up to the answer."""
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+        self._head = _head("chat.completion.chunk", chat.model)
+        self._has_begun = False
+        self._num_chars = 0
+        self._num_calls = 0
+
+    def delta(self, delta: Delta) -> bytes:
+        """The chunk for a piece of the answer; nothing where there is nothing to say."""
+        piece: Json = {}
+        if delta.text:
+            self._num_chars += len(delta.text)
+            piece["content"] = delta.text
+        if delta.tool_call is not None:
+            if not (self._chat.only_one_call and self._num_calls):
+                piece["tool_calls"] = [{"index": self._num_calls} | _tool_call(delta.tool_call)]
+            self._num_calls += 1
+        return self._chunk(piece) if piece else b""
+
+    def end(self, answer: LlmAnswer) -> bytes:
+        """The last chunks: why it ended, what it took where asked for, and the mark of the end."""
+        rest = [self.delta(Delta(answer.text[self._num_chars :]))]
+        rest += [self.delta(Delta(tool_call=call)) for call in answer.tool_calls[self._num_calls :]]
+        rest.append(self._chunk({}, answer.finish_reason))
+        if self._chat.with_usage:
+            rest.append(event(self._head | {"choices": [], "usage": _usage(answer.usage)}))
+        return b"".join(rest) + b"data: [DONE]\n\n"
+
+    def _chunk(self, piece: Json, finish_reason: str | None = None) -> bytes:
+        if not self._has_begun:
+            self._has_begun = True
+            piece = {"role": "assistant", "content": None} | piece
+        choice = {"index": 0, "delta": piece, "logprobs": None, "finish_reason": finish_reason}
+        usage = {"usage": None} if self._chat.with_usage else {}
+        return event(self._head | {"choices": [choice]} | usage)
+
+
+def event(value: Any) -> bytes:
+    """One server-sent event."""
+    return b"data: " + encode(value) + b"\n\n"
+
+
+def error_body(error: AiosError) -> Json:
+    """An error as the API words it."""
+    status = error.http_status
+    kind = _TYPES.get(status, "invalid_request_error" if status < 499 else "server_error")
+    param = error.param if isinstance(error, BadField) else None
+    code = _CODES.get(error.code, error.code)
+    return {"error": {"message": error.message, "type": kind, "param": param, "code": code}}
+
+
+def _head(kind: str, model: str) -> Json:
+    return {
+        "id": f"chatcmpl-{secrets.token_hex(12)}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": model,
+        "system_fingerprint": "aios",
+    }
+
+
+def _calls_of(chat: Chat, answer: LlmAnswer) -> tuple[ToolCall, ...]:
+    return answer.tool_calls[:1] if chat.only_one_call else answer.tool_calls
+
+
+def _tool_call(call: ToolCall) -> Json:
+    function = {"name": call.name, "arguments": encode(call.arguments).decode()}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def _usage(usage: Usage) -> Json:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+    }
