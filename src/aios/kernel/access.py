@@ -1,0 +1,237 @@
+"""ACCESS MANAGER: one `authorize` before every call, from the one rule that each row of the table has.
+
+The default is a process's own things only, and what it may not see looks the same as what is not there. Rules are
+plain functions that take `now`; the operator, the person who runs the kernel, may do everything.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from aios.abi import syscalls as sc
+from aios.abi.errors import AiosError, Internal, InvalidArgument, NotFound, PermissionDenied
+from aios.drivers.clock import Clock
+from aios.kernel.approvals import Approvals
+from aios.kernel.audit import AuditLog
+from aios.kernel.grants import Grants
+from aios.kernel.process import Process, ProcessTable
+
+
+class Verdict(Struct, frozen=True):
+    """What `authorize` says: an error to refuse with, a question for a person, or neither: it may run."""
+
+    error: AiosError | None = None
+    must_ask: bool = False
+    owner: str | None = None
+    """Whose things it touches, where they are not the caller's."""
+
+    @property
+    def decision(self) -> Literal["allow", "deny", "ask"]:
+        return "deny" if self.error else "ask" if self.must_ask else "allow"
+
+
+ALLOW = Verdict()
+
+
+class AccessManager:
+    """Decides, and executes the calls `access.*`. `tool_register` is that of `config.AccessConfig`."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        audit: AuditLog,
+        grants: Grants,
+        approvals: Approvals,
+        processes: ProcessTable,
+        tool_register: Literal["operator", "ask", "allow"],
+    ) -> None:
+        self._clock = clock
+        self._audit = audit
+        self._grants = grants
+        self._approvals = approvals
+        self._tool_register = tool_register
+        self.processes = processes
+
+    def authorize(self, process: Process, call: sc.SystemCall, now: float) -> Verdict:
+        """May this process make this call? `now` is seconds since the epoch."""
+        rule = RULES.get(type(call))
+        if rule is None:
+            return Verdict(PermissionDenied("this call has no access rule, so nobody may make it"))
+        return rule(self, process, call, now)
+
+    def reach(
+        self, process: Process, resource: sc.Resource, verb: sc.GrantVerb, owner: str, path: str, now: float
+    ) -> Verdict:
+        """May it do `verb` to the thing at `path` of `owner`? Deleting another's file takes a person, too."""
+        if owner == process.principal:
+            return ALLOW
+        if process.is_operator:
+            return Verdict(owner=owner)
+        if not self._grants.covers(owner, process.principal, resource, verb, path, now):
+            return Verdict(_absent(resource, path), owner=owner)
+        return Verdict(must_ask=resource == "storage" and verb == "delete", owner=owner)
+
+    def may_register(self, process: Process) -> Verdict:
+        """A tool's code runs on the host, in a process with limits: more than an agent can do by itself."""
+        if process.is_operator or self._tool_register == "allow":
+            return ALLOW
+        if self._tool_register == "ask":
+            return Verdict(must_ask=True)
+        return Verdict(PermissionDenied("only the operator may register tools here"))
+
+    async def execute(self, process: Process, call: sc.SystemCall) -> sc.Reply:
+        """Answer one call of the group `access`."""
+        now = self._clock.time()
+        match call:
+            case sc.AccessCheck(resource=resource, verb=verb, owner=owner, path=path):
+                verdict = self.reach(process, resource, verb, owner, path, now)
+                return sc.Decision(verdict.decision, verdict.error.message if verdict.error else "")
+            case sc.AccessGrant(to=to):
+                if to == process.principal:
+                    raise InvalidArgument("one's own things need no grant")
+                return await self._grants.add(process.caller, call, now)
+            case sc.AccessRevoke(grant_id=grant_id):
+                await self._grants.revoke(process.caller, grant_id, anyones=process.is_operator)
+                return sc.Done()
+            case sc.AccessPending():
+                return sc.Approvals(self._approvals.pending())
+            case sc.AccessApprove(approval_id=approval_id):
+                return await self._decide(process, approval_id, is_given=True)
+            case sc.AccessDeny(approval_id=approval_id):
+                return await self._decide(process, approval_id, is_given=False)
+        raise Internal(f"the access manager was given a {type(call).__name__}")
+
+    async def _decide(self, process: Process, approval_id: str, *, is_given: bool) -> sc.Done:
+        subject = f"{approval_id}: {self._approvals.get(approval_id).text}"
+        await self._audit.append(process.pid, process.principal, "approve" if is_given else "refuse", subject)
+        self._approvals.decide(approval_id, is_given)
+        return sc.Done()
+
+
+def _absent(resource: sc.Resource, path: str) -> NotFound:
+    """In the very words in which the managers say that a thing is not there."""
+    return NotFound(f"there is no {'file' if resource == 'storage' else 'note'} '{path}'")
+
+
+# ---- the rules
+
+Rule = Callable[[AccessManager, Process, Any, float], Verdict]
+
+
+def _anyone(access: AccessManager, process: Process, call: sc.SystemCall, now: float) -> Verdict:
+    return ALLOW
+
+
+def _operator(access: AccessManager, process: Process, call: sc.SystemCall, now: float) -> Verdict:
+    return ALLOW if process.is_operator else Verdict(PermissionDenied("only the operator may do this"))
+
+
+def _thing(resource: sc.Resource, verb: sc.GrantVerb, field: str = "") -> Rule:
+    """For a call that touches a thing of `owner`: its own, or what a grant covers. `field` holds the path."""
+
+    def rule(access: AccessManager, process: Process, call: Any, now: float) -> Verdict:
+        if call.owner is None:
+            return ALLOW
+        path = getattr(call, field) if field else ""
+        return access.reach(process, resource, verb, call.owner, path, now)
+
+    return rule
+
+
+def _kin(*, relatives: bool = False) -> Rule:
+    """For a call about a process: itself and its ancestors may; with `relatives` its program and siblings, too."""
+
+    def rule(access: AccessManager, process: Process, call: Any, now: float) -> Verdict:
+        pid = process.pid if call.pid is None else call.pid
+        if process.is_operator or pid == process.pid:
+            return ALLOW
+        try:
+            other = access.processes.get(pid)
+        except NotFound as error:
+            return Verdict(error)
+        if access.processes.is_ancestor(process.pid, other):
+            return ALLOW
+        if relatives and (other.program == process.program or other.parent == process.parent):
+            return ALLOW
+        return Verdict(NotFound(f"there is no process {pid}"))
+
+    return rule
+
+
+def _spawn(access: AccessManager, process: Process, call: sc.ProcessSpawn, now: float) -> Verdict:
+    if process.is_operator or (call.principal is None and not call.durable):
+        return ALLOW
+    return Verdict(PermissionDenied("only the operator may choose a principal or spawn a durable process"))
+
+
+def _register(access: AccessManager, process: Process, call: sc.ToolRegister, now: float) -> Verdict:
+    return access.may_register(process)
+
+
+RULES: dict[type[sc.SystemCall], Rule] = {
+    sc.LlmGenerate: _anyone,
+    sc.MemoryAppend: _anyone,
+    sc.MemoryRead: _anyone,
+    sc.MemoryClear: _anyone,
+    sc.MemoryAdd: _anyone,
+    sc.MemoryGet: _thing("memory", "read", "note_id"),
+    sc.MemoryUpdate: _thing("memory", "write", "note_id"),
+    sc.MemoryRemove: _thing("memory", "delete", "note_id"),
+    sc.MemorySearch: _thing("memory", "read"),
+    sc.StorageCreate: _thing("storage", "write", "path"),
+    sc.StorageWrite: _thing("storage", "write", "path"),
+    sc.StorageAppend: _thing("storage", "write", "path"),
+    sc.StorageRead: _thing("storage", "read", "path"),
+    sc.StorageList: _thing("storage", "read", "folder"),
+    sc.StorageStat: _thing("storage", "read", "path"),
+    sc.StorageDelete: _thing("storage", "delete", "path"),
+    sc.StorageHistory: _thing("storage", "read", "path"),
+    sc.StorageRollback: _thing("storage", "write", "path"),
+    sc.StorageSearch: _thing("storage", "read"),
+    sc.ToolList: _anyone,
+    sc.ToolRun: _anyone,
+    sc.ToolRegister: _register,
+    sc.ToolUnregister: _anyone,
+    sc.AccessCheck: _anyone,
+    sc.AccessGrant: _anyone,
+    sc.AccessRevoke: _anyone,
+    sc.AccessPending: _operator,
+    sc.AccessApprove: _operator,
+    sc.AccessDeny: _operator,
+    sc.ProcessSpawn: _spawn,
+    sc.ProcessList: _anyone,
+    sc.ProcessUsage: _kin(),
+    sc.ProcessSuspend: _kin(),
+    sc.ProcessResume: _kin(),
+    sc.ProcessKill: _kin(),
+    sc.ProcessExit: _anyone,
+    sc.ProcessWait: _kin(),
+    sc.ProcessSend: _kin(relatives=True),
+    sc.ProcessReceive: _anyone,
+}
+"""The rule of every system call. The group `access`, `tool` and `process` check further what they own."""
+
+WRITES: frozenset[type[sc.SystemCall]] = frozenset(
+    {
+        sc.MemoryAppend,
+        sc.MemoryClear,
+        sc.MemoryAdd,
+        sc.MemoryUpdate,
+        sc.MemoryRemove,
+        sc.StorageCreate,
+        sc.StorageWrite,
+        sc.StorageAppend,
+        sc.StorageDelete,
+        sc.StorageRollback,
+        sc.ToolUnregister,
+        sc.AccessGrant,
+        sc.AccessRevoke,
+        sc.AccessApprove,
+        sc.AccessDeny,
+        sc.ProcessSpawn,
+        sc.ProcessKill,
+        sc.ProcessExit,
+    }
+)
+"""Calls with an effect that, once begun, is not taken back: they are let finish rather than cut off."""

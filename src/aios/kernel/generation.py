@@ -1,0 +1,122 @@
+"""One slice of a generation: on a core, until the answer is there or the scheduler wants the slot back."""
+
+import secrets
+from collections.abc import Callable
+from hashlib import blake2b
+
+from msgspec import structs
+
+from aios.abi.errors import AiosError
+from aios.abi.messages import Delta
+from aios.abi.syscalls import LlmAnswer, LlmGenerate
+from aios.drivers.clock import Clock
+from aios.drivers.llm import Finished, Generation, Preempted
+from aios.kernel.context import ContextManager, fit
+from aios.kernel.core import Core, Cores
+from aios.kernel.journal import Journal
+from aios.kernel.scheduler import Scheduler
+from aios.kernel.task import Task
+
+Emit = Callable[[Delta], None]
+MustYield = Callable[[int], bool]
+
+
+class Generations:
+    """`max_answer_tokens` bounds an answer where neither the call nor the model's window does."""
+
+    def __init__(
+        self,
+        cores: Cores,
+        context: ContextManager,
+        scheduler: Scheduler,
+        journal: Journal,
+        clock: Clock,
+        *,
+        max_answer_tokens: int,
+        seed: int | None,
+    ) -> None:
+        self._cores = cores
+        self._context = context
+        self._scheduler = scheduler
+        self._journal = journal
+        self._clock = clock
+        self._max_answer_tokens = max_answer_tokens
+        self._seed = seed
+
+    async def run_slice(self, task: Task) -> LlmAnswer | None:
+        """Go on with a task that holds a slot of a core: its answer, or None when it was interrupted."""
+        assert task.resource is not None
+        core = self._cores[task.resource]
+        resume = self._context.take(task.id)
+        if task.job is None:
+            task.job = await self._job(task, core)
+        emit, must_yield = self._face(task, core)
+        try:
+            outcome = await core.driver.run(task.job, resume, emit, must_yield)
+        except AiosError as error:
+            core.failed(error)
+            raise
+        core.succeeded()
+        if isinstance(outcome, Preempted):
+            self._interrupt(task, core, outcome)
+            return None
+        return self._answer(task, core, outcome)
+
+    async def _job(self, task: Task, core: Core) -> Generation:
+        call = task.call
+        assert isinstance(call, LlmGenerate)
+        sampling = call.sampling
+        max_tokens = sampling.max_tokens or core.window or self._max_answer_tokens
+        if core.narrows_window:
+            num_prompt_tokens = await core.driver.num_prompt_tokens(call.messages, call.tools)
+            max_tokens = fit(num_prompt_tokens or 0, max_tokens, core.window)
+        if sampling.max_tokens != max_tokens or sampling.seed is None:
+            seed = sampling.seed if sampling.seed is not None else self._draw_seed(task)
+            sampling = structs.replace(sampling, max_tokens=max_tokens, seed=seed)
+        return Generation(call.messages, call.tools, sampling, call.tool_choice, call.response_schema)
+
+    def _draw_seed(self, task: Task) -> int:
+        """At random, or from the kernel's seed and the call's place among its process's own, not from timing."""
+        if self._seed is None:
+            return secrets.randbits(63)
+        place = f"{self._seed}/{task.pid}/{task.ordinal}".encode()
+        return int.from_bytes(blake2b(place, digest_size=8).digest()) >> 1
+
+    def _face(self, task: Task, core: Core) -> tuple[Emit, MustYield]:
+        """What the driver tells of each delta, and asks after each token."""
+
+        def emit(delta: Delta) -> None:
+            core.num_tokens += delta.num_tokens
+            if task.emit is not None and not task.is_settled:
+                task.has_emitted = True
+                task.emit(delta)
+
+        def must_yield(num_tokens: int) -> bool:
+            return task.is_yielding or (
+                self._context.has_room and self._scheduler.must_yield(task, num_tokens)
+            )
+
+        return emit, must_yield
+
+    def _interrupt(self, task: Task, core: Core, outcome: Preempted) -> None:
+        if task.is_settled:
+            core.driver.drop(outcome.snapshot)
+            return
+        self._context.keep(task.id, outcome.snapshot, core.name, core.driver.drop)
+        task.num_switches += 1
+        self._journal.num_preempted += 1
+        self._journal.record(self._clock.now(), "preempted", task.id, task.pid, task.row.name)
+
+    def _answer(self, task: Task, core: Core, outcome: Finished) -> LlmAnswer:
+        assert task.first_run is not None
+        return LlmAnswer(
+            outcome.text,
+            outcome.tool_calls,
+            outcome.finish_reason,
+            outcome.usage,
+            outcome.model,
+            core.name,
+            task.first_run - task.created,
+            self._clock.now() - task.created,
+            task.num_switches,
+        )

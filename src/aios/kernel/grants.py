@@ -1,0 +1,112 @@
+"""Grants: what principals let each other reach. Kept in the store, answered from memory."""
+
+import apsw
+import msgspec
+
+from aios.abi.errors import NotFound, QuotaExceeded
+from aios.abi.syscalls import AccessGrant, Grant, GrantVerb
+from aios.drivers.store import Store
+from aios.kernel.audit import AuditLog
+from aios.kernel.process import Caller
+
+_TABLE = """
+CREATE TABLE grants (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    owner TEXT NOT NULL,
+    grantee TEXT NOT NULL,
+    resource TEXT NOT NULL,
+    verbs TEXT NOT NULL,
+    prefix TEXT NOT NULL,
+    expires REAL
+)
+"""
+
+
+class Grants:
+    """`max_grants` bounds those of one owner."""
+
+    def __init__(self, store: Store, audit: AuditLog, max_grants: int) -> None:
+        self._store = store
+        self._audit = audit
+        self._max_grants = max_grants
+        self._all: dict[str, Grant] = {}
+        self._between: dict[tuple[str, str], dict[str, Grant]] = {}
+        self._num_of: dict[str, int] = {}
+
+    async def start(self) -> None:
+        """Read those that were kept."""
+        await self._store.migrate("grants", [_TABLE])
+        for grant in await self._store.read(_read):
+            self._keep(grant)
+
+    def covers(self, owner: str, to: str, resource: str, verb: GrantVerb, path: str, now: float) -> bool:
+        """Whether `owner` lets `to` do this to the thing at `path`, `now` (since the epoch)."""
+        return any(
+            grant.resource == resource
+            and verb in grant.verbs
+            and is_below(path, grant.prefix)
+            and (grant.expires is None or now < grant.expires)
+            for grant in self._between.get((owner, to), {}).values()
+        )
+
+    async def add(self, caller: Caller, call: AccessGrant, now: float) -> Grant:
+        """Make a grant. `QuotaExceeded` when the caller has given too many."""
+        owner = caller.principal
+        if self._num_of.get(owner, 0) >= self._max_grants:
+            raise QuotaExceeded(f"{owner} has given {self._max_grants} grants; revoke one first")
+        expires = None if call.expires_s is None else now + call.expires_s
+        verbs = tuple(dict.fromkeys(call.verbs))
+        fields = (owner, call.to, call.resource, " ".join(verbs), call.prefix.strip("/"), expires)
+        grant = await self._store.write(lambda connection: self._insert(connection, caller, fields))
+        self._keep(grant)
+        return grant
+
+    async def revoke(self, caller: Caller, grant_id: str, *, anyones: bool) -> None:
+        """Take a grant back: it stops counting at once. `NotFound` unless it is the caller's or `anyones`."""
+        grant = self._all.get(grant_id)
+        if grant is None or not (anyones or grant.owner == caller.principal):
+            raise NotFound(f"there is no grant {grant_id!r}")
+        self._drop(grant)
+        await self._store.write(lambda connection: self._delete(connection, caller, grant))
+
+    def _insert(self, connection: apsw.Connection, caller: Caller, fields: tuple[object, ...]) -> Grant:
+        sql = (
+            "INSERT INTO grants (owner, grantee, resource, verbs, prefix, expires) VALUES (?, ?, ?, ?, ?, ?)"
+        )
+        connection.execute(sql, fields)
+        grant = _grant(connection.last_insert_rowid(), *fields)
+        self._audit.write(
+            connection, caller.pid, caller.principal, "grant", msgspec.json.encode(grant).decode()
+        )
+        return grant
+
+    def _delete(self, connection: apsw.Connection, caller: Caller, grant: Grant) -> None:
+        connection.execute("DELETE FROM grants WHERE id = ?", (int(grant.id[1:]),))
+        self._audit.write(connection, caller.pid, caller.principal, "revoke", grant.id)
+
+    def _keep(self, grant: Grant) -> None:
+        self._all[grant.id] = grant
+        self._between.setdefault((grant.owner, grant.to), {})[grant.id] = grant
+        self._num_of[grant.owner] = self._num_of.get(grant.owner, 0) + 1
+
+    def _drop(self, grant: Grant) -> None:
+        del self._all[grant.id]
+        del self._between[grant.owner, grant.to][grant.id]
+        self._num_of[grant.owner] -= 1
+
+
+def is_below(path: str, prefix: str) -> bool:
+    """Whether `path` is at or under `prefix`, by whole segments: `docs` covers `docs/a`, not `docs2`."""
+    return not prefix or path == prefix or path.startswith(prefix + "/")
+
+
+def _read(connection: apsw.Connection) -> list[Grant]:
+    rows = connection.execute("SELECT id, owner, grantee, resource, verbs, prefix, expires FROM grants")
+    return [_grant(*row) for row in rows]
+
+
+def _grant(number: int, *fields: object) -> Grant:
+    owner, to, resource, verbs, prefix, expires = fields
+    assert isinstance(verbs, str)
+    values = (f"g{number}", owner, to, resource, verbs.split(), prefix, expires)
+    return msgspec.convert(dict(zip(Grant.__struct_fields__, values, strict=True)), Grant)

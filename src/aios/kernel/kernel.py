@@ -1,0 +1,276 @@
+"""The kernel: boot, the trap, shutdown. Puts the parts together; each owns its own state."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from msgspec import structs
+
+from aios.abi.errors import Unavailable
+from aios.abi.messages import Delta
+from aios.abi.syscalls import Reply, SystemCall
+from aios.drivers.clock import Clock, SystemClock
+from aios.drivers.llm import LLMDriver
+from aios.drivers.store import Store
+from aios.drivers.toolbox import Calls
+from aios.kernel.access import AccessManager
+from aios.kernel.approvals import Approvals
+from aios.kernel.audit import AuditLog
+from aios.kernel.config import Config, CoreConfig
+from aios.kernel.context import ContextManager
+from aios.kernel.core import Core, Cores, CoreStatus
+from aios.kernel.dispatcher import Dispatcher, Managers
+from aios.kernel.generation import Generations
+from aios.kernel.grants import Grants
+from aios.kernel.journal import Journal
+from aios.kernel.lifecycle import ProcessManager
+from aios.kernel.memory import MemoryManager
+from aios.kernel.policy import policy_of
+from aios.kernel.process import Caller, Limits, Process, ProcessTable, new_token
+from aios.kernel.scheduler import Scheduler
+from aios.kernel.storage import StorageManager
+from aios.kernel.tools import ToolManager
+
+
+class Kernel:
+    """A kernel over one data folder. `async with Kernel(config) as kernel:` boots it and shuts it down.
+
+    `drivers` are LLM drivers made already, by core name: the cores are those then, with the slots and limits that the
+    configuration has for their names.
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        drivers: Mapping[str, LLMDriver] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.config = config = config or Config.load()
+        self._clock = clock = clock or SystemClock()
+        self.operator_token = ""
+        """Of the operator's process. Known once the kernel has booted."""
+        self.journal = Journal(config.journal.max_events, config.journal.max_samples)
+        self._store = Store(config.data / "aios.db")
+        self.audit = AuditLog(self._store, clock)
+        self._processes = ProcessTable(_limits(config), clock, self._on_end)
+        self._grants = Grants(self._store, self.audit, config.access.max_grants)
+        self._lifecycle = ProcessManager(self._processes, self._store, self.audit, clock)
+        self._memory = MemoryManager(self._store, config.memory, clock)
+        self._storage = StorageManager(self._store, config.storage, clock)
+        self._tools = ToolManager(config.tools, clock, self._calls_of, protected=[config.data])
+        self._context = ContextManager(config.context.max_snapshot_bytes)
+        self._cores = Cores(_cores(config, drivers))
+        self._scheduler = Scheduler(
+            policy_of(config.scheduler.policy, config.scheduler.quantum), config.scheduler.max_waiting
+        )
+        self._dispatcher = self._make_dispatcher()
+        self._lifecycle.on_suspend = self._dispatcher.suspend_process
+        self._lifecycle.on_resume = self._dispatcher.resume_process
+        self._is_running = False
+
+    async def trap(
+        self,
+        token: str,
+        call: SystemCall,
+        *,
+        emit: Callable[[Delta], None] | None = None,
+        timeout_s: float | None = None,
+    ) -> Reply:
+        """The one door: answer a system call of the process that `token` was given to.
+
+        `emit` takes the deltas of a streaming call, on the kernel's loop. Raises an error of `aios.abi.errors`,
+        among them `DeadlineExceeded` after `timeout_s` seconds. Cancelling the awaiting task ends the call.
+        """
+        if not self._is_running:
+            raise Unavailable("the kernel is not running")
+        return await self._dispatcher.call(self._processes.authenticate(token), call, emit, timeout_s)
+
+    # ---- boot and shutdown
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Boot. Raises `Conflict` when another kernel has the data, `Unavailable` when a core does not start."""
+        await self._store.start()
+        try:
+            await self.audit.start()
+            await self._grants.start()
+            await self._memory.start()
+            await self._storage.start()
+            await self._tools.start()
+            await self._cores.start()
+            self.operator_token = _operator_token(self.config.data)
+            await self._lifecycle.start(self.operator_token)
+            self._add_resources()
+        except BaseException:
+            await self._store.close()
+            raise
+        self._is_running = True
+
+    async def close(self) -> None:
+        """Shut down: every call in flight ends as cancelled, then what they used is closed."""
+        if not self._is_running:
+            return
+        self._is_running = False
+        await self._dispatcher.close()
+        self._processes.close()
+        await self._tools.close()
+        await self._cores.close()
+        await self._store.close()
+
+    def _add_resources(self) -> None:
+        scheduler, config = self._scheduler, self.config
+        for core in self._cores:
+            scheduler.add_resource(core.name, core.config.slots)
+        for queue, cores in self._cores.queues().items():
+            scheduler.add_queue(queue, cores)
+        for name, num_slots in (
+            ("memory", config.memory.max_parallel),
+            ("storage", config.storage.max_parallel),
+        ):
+            scheduler.add_resource(name, num_slots)
+            scheduler.add_queue(name, [name])
+        scheduler.add_resource("tool", config.tools.max_parallel, is_selective=True)
+        scheduler.add_queue("tool", ["tool"])
+
+    def _make_dispatcher(self) -> Dispatcher:
+        config, clock = self.config, self._clock
+        approvals = Approvals(clock, config.access.approval_s, config.access.max_pending)
+        access = AccessManager(
+            clock, self.audit, self._grants, approvals, self._processes, config.access.tool_register
+        )
+        generations = Generations(
+            self._cores,
+            self._context,
+            self._scheduler,
+            self.journal,
+            clock,
+            max_answer_tokens=config.context.max_answer_tokens,
+            seed=config.seed,
+        )
+        managers = Managers(self._memory, self._storage, self._tools, access, self._lifecycle)
+        return Dispatcher(
+            config,
+            clock,
+            self._scheduler,
+            access,
+            approvals,
+            self.audit,
+            self._context,
+            self._cores,
+            generations,
+            self.journal,
+            managers,
+        )
+
+    def _on_end(self, process: Process) -> None:
+        self._dispatcher.end_process(process)
+        if not any(other.principal == process.principal and not other.has_ended for other in self._processes):
+            self._tools.forget_owner(process.principal)
+
+    def _calls_of(self, caller: Caller) -> Calls:
+        """System calls made as a caller, for the tools it runs."""
+
+        async def call(call: SystemCall) -> Reply:
+            return await self._dispatcher.call(self._processes.get(caller.pid), call)
+
+        return call
+
+    # ---- looking
+
+    def cores(self) -> list[CoreStatus]:
+        """Every LLM core as it stands."""
+        return [self._status(core) for core in self._cores]
+
+    def _status(self, core: Core) -> CoreStatus:
+        resource = self._scheduler.resources.get(core.name)
+        return CoreStatus(
+            core.name,
+            core.model,
+            core.config.slots,
+            len(resource.running) if resource else 0,
+            resource.num_waiting if resource else 0,
+            core.health,
+            core.num_tokens,
+            core.num_failures,
+        )
+
+    def statistics(self) -> dict[str, Any]:
+        """Numbers since the boot: calls, tokens, times of generations, and what is held now."""
+        return {
+            **self.journal.statistics(),
+            "processes": self._processes.num_alive,
+            "in_flight": self._dispatcher.num_in_flight,
+            "resources": self._scheduler.statistics(),
+            "context": self._context.statistics(),
+            "tools": self._tools.statistics(),
+            "store": self._store.statistics(),
+            "cores": [structs.asdict(core) for core in self.cores()],
+        }
+
+    def check(self) -> None:
+        """Assert what must always hold; for tests and whenever in doubt."""
+        self._dispatcher.check()
+        self._tools.check()
+
+
+def _limits(config: Config) -> Limits:
+    limits = config.processes
+    return Limits(
+        max_processes=limits.max_processes,
+        max_ended=limits.max_ended,
+        max_mail=limits.max_mail,
+        max_mail_bytes=limits.max_mail_bytes,
+    )
+
+
+def _cores(config: Config, drivers: Mapping[str, LLMDriver] | None) -> list[Core]:
+    if drivers is None:
+        return [Core(core, _driver(core)) for core in config.cores]
+    known = {core.name: core for core in config.cores}
+    return [Core(known.get(name, CoreConfig(name=name)), driver) for name, driver in drivers.items()]
+
+
+def _driver(core: CoreConfig) -> LLMDriver:
+    # Imported here: one brings numpy, the other aiohttp, and a kernel may need neither.
+    if core.kind == "openai":
+        from aios.drivers.llm_remote import Limits as RemoteLimits
+        from aios.drivers.llm_remote import OpenAIDriver
+
+        return OpenAIDriver(
+            core.base_url,
+            core.model,
+            os.environ.get(core.api_key_env) if core.api_key_env else None,
+            slots=core.slots,
+            window=core.window,
+            limits=RemoteLimits(first_byte_s=core.timeout_s, idle_s=core.timeout_s),
+        )
+    from aios.drivers.llm_local import EmbeddedDriver
+
+    return EmbeddedDriver(slots=core.slots)
+
+
+def _operator_token(data: Path) -> str:
+    """The operator's token, kept in the data folder for its owner's eyes only; made on the first boot."""
+    path = data / "operator.token"
+    try:
+        if token := path.read_text("ascii").strip():
+            return token
+        path.unlink()
+    except FileNotFoundError:
+        pass
+    token = new_token()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="ascii") as file:
+        file.write(token + "\n")
+    return token

@@ -1,0 +1,132 @@
+"""One system call in flight: its states, its times, its one reply. Decides nothing."""
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum
+
+from aios.abi.errors import AiosError, Internal
+from aios.abi.messages import Delta
+from aios.abi.syscalls import Reply, Row, SystemCall
+from aios.drivers.clock import Timer
+from aios.drivers.llm import Generation
+
+
+class State(Enum):
+    READY = "ready"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Task:
+    """A call from its creation to its end. Times are seconds of the kernel's clock."""
+
+    __slots__ = (
+        "approval",
+        "attempts",
+        "call",
+        "created",
+        "deadline",
+        "due",
+        "emit",
+        "first_run",
+        "future",
+        "has_emitted",
+        "id",
+        "is_held",
+        "is_yielding",
+        "job",
+        "must_stop",
+        "num_slices",
+        "num_switches",
+        "ordinal",
+        "owner",
+        "pid",
+        "program",
+        "queue",
+        "resource",
+        "row",
+        "run",
+        "running_s",
+        "settled_at",
+        "slice_began",
+        "state",
+        "timer",
+    )
+
+    def __init__(
+        self,
+        id: int,
+        pid: int,
+        program: int,
+        ordinal: int,
+        row: Row,
+        call: SystemCall,
+        created: float,
+        emit: Callable[[Delta], None] | None = None,
+    ) -> None:
+        self.id = id
+        """Rises with the time of creation."""
+        self.pid = pid
+        self.program = program
+        self.ordinal = ordinal
+        """The number of the call among its process's own."""
+        self.row = row
+        self.call = call
+        self.created = created
+        self.emit = emit
+        self.owner: str | None = None
+        """Whose things it touches, where not the caller's: such a call is authorized again when it starts."""
+        self.approval: str | None = None
+        """The approval it waits for or was given."""
+        self.state = State.READY
+        self.future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.due: float | None = None
+        """When it must be done."""
+        self.deadline: Timer | None = None
+        self.timer: Timer | None = None
+        """Set while it waits to be tried again."""
+        self.run: asyncio.Task[None] | None = None
+        """Set while it runs."""
+        self.queue: str | None = None
+        """The run queue that it waits in."""
+        self.resource: str | None = None
+        """What holds a slot for it."""
+        self.is_held = False
+        """Its process is suspended: it waits in no queue."""
+        self.must_stop = False
+        """It is to be interrupted as soon as it can be."""
+        self.is_yielding = False
+        """It has been told to stop, and has not yet."""
+        self.job: Generation | None = None
+        """What a core is asked; the same in each slice."""
+        self.has_emitted = False
+        self.attempts = 0
+        self.num_slices = 0
+        self.num_switches = 0
+        self.first_run: float | None = None
+        self.slice_began = 0.0
+        self.running_s = 0.0
+        self.settled_at: float | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        return self.settled_at is not None
+
+    def settle(self, state: State, outcome: Reply | AiosError, now: float) -> None:
+        """Give the one answer. A second one is a defect: `Internal`."""
+        if self.settled_at is not None:
+            raise Internal(f"{self!r} was settled a second time, as {state.value}")
+        self.state = state
+        self.settled_at = now
+        # Whoever waited may have gone: then the future is cancelled, and nobody wants the answer.
+        if self.future.done():
+            return
+        if isinstance(outcome, AiosError):
+            self.future.set_exception(outcome)
+        else:
+            self.future.set_result(outcome)
+
+    def __repr__(self) -> str:
+        return f"<task {self.id} {self.row.name} of process {self.pid}, {self.state.value}>"
