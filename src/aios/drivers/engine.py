@@ -1,0 +1,296 @@
+"""The embedded core's engine: many generations in one batch, a token each a step, in rows that come and go.
+
+Owns rows, the order of work, interruption and the prefix cache. A free row takes the next run at once; a
+prompt is computed a few blocks a step, so that those who are talking do not stall. It knows no process, no
+pipe and no event loop: whoever drives it calls `step` while there is work and hands on the events.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import assert_never
+
+import numpy as np
+
+from aios.abi.errors import AiosError, ContextOverflow, InvalidArgument, Overloaded, Unavailable
+from aios.abi.messages import Message, ToolSpec
+from aios.drivers.engine_answer import Answer
+from aios.drivers.engine_frames import (
+    Cancel,
+    Command,
+    Count,
+    Counted,
+    Drop,
+    EngineStatistics,
+    Event,
+    Failed,
+    Load,
+    Parked,
+    Preempt,
+    Progress,
+    Submit,
+)
+from aios.drivers.engine_snapshots import Run, SnapshotStore
+from aios.drivers.llm import Generation, Snapshot
+from aios.drivers.models.chat import ChatFormat, tool_line
+from aios.drivers.models.decoder import BLOCK, Decoder, KVRow
+from aios.drivers.models.prefix_cache import PrefixCache, key_after
+from aios.drivers.models.sampling import choose
+from aios.drivers.models.weights import Floats
+
+_SPOKEN = ("<|call|>", "<|arg|>", "<|val|>", "<|item|>", "<|end|>")
+"""The control symbols that make sense in an answer; no other is ever chosen."""
+_UNREADABLE = (TypeError, AttributeError, ValueError, KeyError, IndexError, RecursionError)
+"""What the chat template raises on JSON that is no JSON Schema."""
+
+
+class Engine:
+    """One model with `slots` rows. Not for two threads at once."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        chat: ChatFormat,
+        *,
+        model: str,
+        slots: int,
+        cache_bytes: int,
+        snapshot_bytes: int,
+    ) -> None:
+        self._decoder, self._chat, self._model, self._slots = decoder, chat, model, slots
+        self._cache = PrefixCache(cache_bytes)
+        self._snapshots = SnapshotStore(self._cache, snapshot_bytes)
+        self._free = [decoder.new_row() for _ in range(slots)]
+        self._waiting: deque[Run] = deque()
+        self._running: dict[int, Run] = {}
+        surfaces = [chat.surface(token) for token in range(chat.vocab_size)]
+        spoken = {chat.controls[symbol] for symbol in _SPOKEN}
+        silent = [token for token, text in enumerate(surfaces) if not text and token not in spoken]
+        self._never = np.array([*silent, *range(chat.vocab_size, decoder.config.vocab_size)])
+        self._longest_token = max(len(text) for text in surfaces)
+        self._call_id = chat.controls["<|call|>"]
+        self._steps = self._tokens = self._prefilled = self._cached = self._switches = self._replays = 0
+
+    @classmethod
+    def load(cls, command: Load) -> "Engine":
+        """Read model and tokenizer. `Unavailable` where they are missing or do not go together."""
+        folder = Path(command.folder)
+        decoder = Decoder.load(folder)
+        try:
+            chat = ChatFormat(folder / "tokenizer.model")
+        except (OSError, ValueError) as error:
+            raise Unavailable(f"the tokenizer in {folder} can't be used: {error}") from None
+        if chat.vocab_size > decoder.config.vocab_size:
+            raise Unavailable(f"the tokenizer in {folder} has more tokens than the model")
+        return cls(
+            decoder,
+            chat,
+            model=command.model,
+            slots=command.slots,
+            cache_bytes=command.cache_bytes,
+            snapshot_bytes=command.snapshot_bytes,
+        )
+
+    @property
+    def window(self) -> int:
+        return self._decoder.config.max_position_embeddings
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether `step` has anything to do."""
+        return bool(self._running or self._waiting)
+
+    def obey(self, command: Command) -> list[Event]:
+        """Do what a command says; what there is to say about it at once."""
+        try:
+            match command:
+                case Submit(run, job, resume):
+                    self._submit(run, job, resume)
+                case Preempt(run):
+                    return self._preempt(run)
+                case Cancel(run):
+                    self._cancel(run)
+                case Drop(handle):
+                    self._snapshots.take(handle)
+                case Count(run, messages, tools):
+                    return [Counted(run, len(self._encode(messages, tools, "auto")))]
+                case Load():
+                    raise InvalidArgument("a model is loaded already")
+                case _:
+                    assert_never(command)
+        except AiosError as error:
+            return [Failed(run, error.to_reply())]
+        return []
+
+    def step(self) -> list[Event]:
+        """One token for each run that has its prompt, and some blocks of the prompts of the others."""
+        events: list[Event] = []
+        self._steps += 1
+        self._admit()
+        talking = [run for run in self._running.values() if run.next_token >= 0]
+        reading = [run for run in self._running.values() if run.next_token < 0]
+        if talking:
+            self._decode(talking, events)
+        self._prefill(reading, events)
+        return events
+
+    def statistics(self) -> EngineStatistics:
+        return EngineStatistics(
+            steps=self._steps,
+            tokens=self._tokens,
+            prefilled_tokens=self._prefilled,
+            cached_tokens=self._cached,
+            switches=self._switches,
+            replays=self._replays,
+            running=len(self._running),
+            waiting=len(self._waiting),
+            snapshots=len(self._snapshots),
+            snapshot_bytes=self._snapshots.num_bytes,
+            cache_bytes=self._cache.num_bytes,
+        )
+
+    def check(self) -> None:
+        """Every row is free or has one run, and the stores' sums hold."""
+        rows = [*self._free, *(run.row for run in self._running.values())]
+        assert None not in rows
+        assert len({id(row) for row in rows}) == len(rows) == self._slots
+        self._cache.check()
+        self._snapshots.check()
+
+    def _submit(self, run_id: int, job: Generation, resume: Snapshot | None) -> None:
+        if len(self._waiting) >= self._slots:
+            raise Overloaded(f"the model has {self._slots} slots, and as many calls wait for them already")
+        run = self._snapshots.take(resume.handle) if resume is not None else None
+        if run is None:
+            run = self._new_run(run_id, job)
+        if resume is not None and run.tail is None:
+            # The snapshot is gone, so the run starts over and shows what comes after it.
+            run.replayed = resume.num_tokens
+            self._replays += 1
+        run.id, run.slice_tokens, run.leaving = run_id, 0, False
+        self._waiting.append(run)
+
+    def _preempt(self, run_id: int) -> list[Event]:
+        run = self._running.get(run_id)
+        if run is None:  # it ended before it heard
+            return []
+        if run.next_token >= 0 and run.answer.num_tokens > run.replayed:
+            return [self._park(run)]
+        run.leaving = True
+        return []
+
+    def _cancel(self, run_id: int) -> None:
+        if run_id in self._running:
+            self._release(self._running[run_id])
+        self._waiting = deque(run for run in self._waiting if run.id != run_id)
+
+    def _new_run(self, run_id: int, job: Generation) -> Run:
+        if job.response_schema is not None:
+            raise InvalidArgument(f"{self._model} does not answer by a response_schema yet; leave it out")
+        can_call = bool(job.tools) and job.tool_choice != "none"
+        prompt = self._encode(job.messages, job.tools, job.tool_choice)
+        if len(prompt) >= self.window:
+            limit = self.window - 1
+            raise ContextOverflow(f"the prompt has {len(prompt)} tokens; {self._model} takes {limit}")
+        try:
+            answer = Answer(self._chat, job.tools, prompt, job.sampling, self.window)
+        except _UNREADABLE as error:
+            raise InvalidArgument(f"a tool's parameters are no JSON Schema: {error!r}") from error
+        return Run(run_id, prompt, answer, can_call)
+
+    def _encode(self, messages: Sequence[Message], tools: Sequence[ToolSpec], tool_choice: str) -> list[int]:
+        try:
+            self._refuse_hopeless(messages, tools)
+            return self._chat.encode(messages, tools, tool_choice)
+        except _UNREADABLE as error:
+            raise InvalidArgument(f"messages and tools do not make a prompt: {error!r}") from error
+
+    def _refuse_hopeless(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> None:
+        """Refuse what is far too long unread: to split megabytes into tokens would hold up everybody."""
+        length = sum(len(message.text) for message in messages) + sum(len(tool_line(tool)) for tool in tools)
+        if length > self.window * self._longest_token:
+            raise ContextOverflow(
+                f"the prompt has {length} characters; {self._model} takes {self.window} tokens"
+            )
+
+    def _admit(self) -> None:
+        while self._free and self._waiting:
+            run = self._waiting.popleft()
+            run.enter_row(self._free.pop())
+            self._running[run.id] = run
+
+    def _decode(self, runs: Sequence[Run], events: list[Event]) -> None:
+        rows = [run.row for run in runs if run.row is not None]
+        tokens = [run.next_token for run in runs]
+        logits = self._decoder.decode(rows, tokens, [run.length for run in runs])
+        logits[:, self._never] = -np.inf
+        for run, row_logits in zip(runs, logits, strict=True):
+            run.length += 1
+            self._choose(run, row_logits, events)
+
+    def _prefill(self, runs: Sequence[Run], events: list[Event]) -> None:
+        # More at once when many wait: each block then delays those who talk, but a burst gets in sooner.
+        blocks = 2 + len(runs) // 4
+        for run in runs:
+            while blocks and run.next_token < 0 and run.row is not None:
+                blocks -= self._prefill_block(run, run.row, events)
+
+    def _prefill_block(self, run: Run, row: KVRow, events: list[Event]) -> int:
+        """Fill the next block of a prompt; 1 if it had to be computed, 0 if the cache had it."""
+        tokens = run.prompt[run.length : run.length + BLOCK]
+        last = run.length + len(tokens) == len(run.prompt)
+        key = key_after(run.key, tokens) if len(tokens) == BLOCK else None
+        block = self._cache.find(key) if key else None
+        logits = None
+        if block is not None and not last:
+            row.put(run.length, block.values)
+            run.answer.cached_tokens += BLOCK
+            self._cached += BLOCK
+        else:
+            logits = self._decoder.prefill(row, tokens, run.length, last=last)
+            self._prefilled += len(tokens)
+        if key is not None:
+            run.key = key
+            run.blocks.append(block or self._cache.add(key, row.copy(run.length, run.length + BLOCK)))
+        run.length += len(tokens)
+        if logits is None:
+            return int(block is None)
+        logits[self._never] = -np.inf
+        self._choose(run, logits, events)
+        return 1
+
+    def _choose(self, run: Run, logits: Floats, events: list[Event]) -> None:
+        if not run.can_call:
+            logits[self._call_id] = -np.inf
+        token = choose(logits, run.answer.sampling, run.answer.num_tokens)
+        run.next_token = token
+        self._tokens += 1
+        try:
+            deltas = run.answer.add(token)
+        except _UNREADABLE as error:
+            self._release(run)
+            sentence = f"a tool's parameters are no JSON Schema: {error!r}"
+            events.append(Failed(run.id, InvalidArgument(sentence).to_reply()))
+            return
+        ended = run.answer.finish_reason is not None
+        if run.answer.num_tokens <= run.replayed and not ended:
+            return
+        run.slice_tokens += 1
+        finished = run.answer.finished(self._model) if ended else None
+        events.append(Progress(run.id, run.slice_tokens, tuple(deltas), finished))
+        if ended:
+            self._release(run)
+        elif run.leaving:
+            events.append(self._park(run))
+
+    def _park(self, run: Run) -> Parked:
+        del self._running[run.id]
+        self._free.append(run.leave_row())
+        self._switches += 1
+        return Parked(run.id, self._snapshots.park(run))
+
+    def _release(self, run: Run) -> None:
+        assert run.row is not None
+        del self._running[run.id]
+        self._free.append(run.row)
+        run.row = None

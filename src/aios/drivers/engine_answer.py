@@ -1,0 +1,123 @@
+"""One answer while it grows: tokens in, deltas out, until a limit, a stop string or the end token.
+
+Owns where an answer ends and what text may be shown. It knows nothing of weights, rows or other answers.
+"""
+
+from collections.abc import Sequence
+
+from aios.abi.messages import Delta, FinishReason, Sampling, ToolCall, ToolSpec, Usage
+from aios.drivers.llm import Finished
+from aios.drivers.models.chat import ChatFormat
+
+
+class StopStrings:
+    """Passes text on, up to where one of `stops` begins; holds back an end that could become one."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = stops
+        self._held = ""
+        self.met = False
+
+    def feed(self, text: str) -> str:
+        """What may be shown now. Once a stop string is whole, `met` is set and nothing more comes."""
+        self._held += text
+        found = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        if found:
+            self.met = True
+            shown, self._held = self._held[: min(found)], ""
+            return shown
+        return self._release(max((self._overlap(stop) for stop in self._stops), default=0))
+
+    def flush(self) -> str:
+        """What was held back; the text goes no further."""
+        return self._release(0)
+
+    def _release(self, num_held: int) -> str:
+        cut = len(self._held) - num_held
+        shown, self._held = self._held[:cut], self._held[cut:]
+        return shown
+
+    def _overlap(self, stop: str) -> int:
+        """How much of the end of the text is a beginning of `stop`."""
+        longest = min(len(stop) - 1, len(self._held))
+        return next((n for n in range(longest, 0, -1) if self._held.endswith(stop[:n])), 0)
+
+
+class Answer:
+    """The answer to one prompt."""
+
+    def __init__(
+        self,
+        chat: ChatFormat,
+        tools: Sequence[ToolSpec],
+        prompt: Sequence[int],
+        sampling: Sampling,
+        window: int,
+    ) -> None:
+        self.sampling = sampling
+        self.num_tokens = 0
+        self.cached_tokens = 0
+        self.finish_reason: FinishReason | None = None
+        """Why it ended; None while it grows."""
+        self._parser = chat.parser(tools, prompt)
+        self._end_id = chat.end_id
+        self._num_prompt_tokens = len(prompt)
+        room = window - len(prompt)
+        self._max_tokens = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
+        self._stops = StopStrings(sampling.stop)
+        self._text: list[str] = []
+        self._calls: list[ToolCall] = []
+        self._unreported = 0
+
+    def add(self, token: int) -> list[Delta]:
+        """Take the next token; what can be shown because of it."""
+        self.num_tokens += 1
+        self._unreported += 1
+        deltas: list[Delta] = []
+        for delta in self._parser.feed(token):
+            self._show(delta, deltas)
+            if self._stops.met:
+                break
+        self._settle(token, deltas)
+        return deltas
+
+    def finished(self, model: str) -> Finished:
+        """The whole answer, once `finish_reason` is set."""
+        assert self.finish_reason is not None
+        usage = Usage(self._num_prompt_tokens, self.num_tokens, self.cached_tokens)
+        return Finished("".join(self._text), tuple(self._calls), self.finish_reason, usage, model)
+
+    def _show(self, delta: Delta, deltas: list[Delta]) -> None:
+        text = self._stops.feed(delta.text)
+        if delta.tool_call is not None and not self._stops.met:
+            # No stop string reaches across a call.
+            self._report(text + self._stops.flush(), delta.tool_call, deltas)
+        else:
+            self._report(text, None, deltas)
+
+    def _report(self, text: str, call: ToolCall | None, deltas: list[Delta]) -> None:
+        if call is not None:
+            self._calls.append(call)
+        elif not text:
+            return
+        self._text.append(text)
+        deltas.append(Delta(text, call, self._unreported))
+        self._unreported = 0
+
+    def _settle(self, token: int, deltas: list[Delta]) -> None:
+        """Decide whether this was the last token, and show what an end sets free."""
+        if self._stops.met:
+            self.finish_reason = "stop"
+        elif token == self._end_id:
+            self._report(self._stops.flush(), None, deltas)
+            self.finish_reason = "tool_calls" if self._calls else "stop"
+        elif self.num_tokens >= self._max_tokens:
+            self._cut(deltas)
+            self.finish_reason = "length"
+
+    def _cut(self, deltas: list[Delta]) -> None:
+        """At a limit: a call that is not whole, or a character, goes out as the text it is."""
+        shown = len(self._parser.text)
+        text, _ = self._parser.finish(cut=True)
+        self._show(Delta(text[shown:]), deltas)
+        self._report("" if self._stops.met else self._stops.flush(), None, deltas)

@@ -1,0 +1,102 @@
+"""The engine's own process: commands from standard input, events to standard output, until the input ends.
+
+Owns the loop and the pipes. Started by `llm_local`; it ends by itself when the kernel does, even killed,
+because then its input ends.
+"""
+
+import os
+import select
+import signal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from aios.abi.errors import AiosError
+from aios.abi.wire import FrameReader
+from aios.drivers.engine_frames import (
+    MAX_FRAME,
+    Command,
+    Event,
+    Failed,
+    Load,
+    Ready,
+    decode_command,
+    frame,
+)
+
+if TYPE_CHECKING:
+    from aios.drivers.engine import Engine
+
+_CHUNK = 1 << 20
+
+
+class CommandPipe:
+    """Commands as they come; reading waits only where it is told to."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._frames = FrameReader(MAX_FRAME)
+
+    def read(self, *, wait: bool) -> list[Command]:
+        """What has come; with `wait` at least some bytes. `EOFError` when the other side is gone."""
+        commands: list[Command] = []
+        timeout = None if wait else 0
+        while select.select([self._descriptor], [], [], timeout)[0]:
+            data = os.read(self._descriptor, _CHUNK)
+            if not data:
+                raise EOFError
+            commands += map(decode_command, self._frames.feed(data))
+            timeout = 0
+        return commands
+
+
+def serve(commands: CommandPipe, output: int) -> None:
+    """Load the model that the first command names, then work until the input ends."""
+    engine, pending = _load(commands, output)
+    while True:
+        events: list[Event] = []
+        pending += commands.read(wait=not engine.is_busy and not pending)
+        for command in pending:
+            events += engine.obey(command)
+        pending = []
+        if engine.is_busy:
+            events += engine.step()
+        if events:
+            _write(output, [*events, engine.statistics()])
+
+
+def _load(commands: CommandPipe, output: int) -> tuple["Engine", list[Command]]:
+    from aios.drivers.engine import Engine
+
+    pending: list[Command] = []
+    while not pending:
+        pending = commands.read(wait=True)
+    first = pending.pop(0)
+    assert isinstance(first, Load)
+    try:
+        engine = Engine.load(first)
+    except AiosError as error:
+        _write(output, [Failed(0, error.to_reply())])
+        raise SystemExit(1) from None
+    _write(output, [Ready(engine.window)])
+    return engine, pending
+
+
+def _write(descriptor: int, events: Sequence[Event]) -> None:
+    rest = memoryview(frame(events))
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def main() -> None:
+    # The terminal's Ctrl-C is the kernel's to answer; this process then sees its input end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    output = os.dup(1)
+    os.dup2(2, 1)  # a stray print must not end up between frames
+    try:
+        serve(CommandPipe(0), output)
+    except (EOFError, BrokenPipeError):
+        return
+
+
+if __name__ == "__main__":
+    main()

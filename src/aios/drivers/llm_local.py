@@ -1,0 +1,218 @@
+"""The embedded core: a small model that ships in the package, run by an engine in a process of its own.
+
+Owns the engine's life and which call each event belongs to. It knows nothing of tokens or weights. An engine
+that dies fails its calls with `Unavailable`; the next call starts another, after a pause that grows with each
+death. Snapshots that died with it are replayed by the new one: the same job gives the same tokens.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aios.abi.errors import AiosError, Cancelled, Unavailable, from_reply
+from aios.abi.messages import Delta, Message, ToolSpec
+from aios.drivers.engine_frames import (
+    Cancel,
+    Count,
+    Counted,
+    Drop,
+    EngineStatistics,
+    Event,
+    Failed,
+    Load,
+    Parked,
+    Preempt,
+    Progress,
+    Ready,
+    Submit,
+)
+from aios.drivers.engine_link import EngineLink, InlineLink, ProcessLink
+from aios.drivers.llm import Finished, Generation, Preempted, Snapshot, SnapshotKind
+
+EMBEDDED_MODEL = Path(__file__).parent / "models" / "nano"
+_MIB = 1 << 20
+_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 30.0
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """A call whose events are awaited."""
+
+    done: "asyncio.Future[Finished | Preempted | int]"
+    emit: Callable[[Delta], None]
+    must_yield: Callable[[int], bool]
+    leaving: bool = False
+
+
+class EmbeddedDriver:
+    """An `LLMDriver` for a model folder: `config.json`, `model.safetensors`, `tokenizer.model`.
+
+    `inline` runs the engine in this process, where it blocks the loop: for tests, which then can ask after
+    every single token.
+    """
+
+    def __init__(
+        self,
+        folder: Path = EMBEDDED_MODEL,
+        *,
+        model: str = "nano",
+        slots: int = 64,
+        cache_bytes: int = 256 * _MIB,
+        snapshot_bytes: int = 1024 * _MIB,
+        inline: bool = False,
+    ) -> None:
+        self._load = Load(str(folder), model, slots, cache_bytes, snapshot_bytes)
+        self._inline = inline
+        self._link: EngineLink | None = None
+        self._starting = asyncio.Lock()
+        self._flights: dict[int, _Flight] = {}
+        self._ids = itertools.count(1)
+        self._window = 0
+        self._statistics = EngineStatistics()
+        self._deaths = 0
+        self._not_before = 0.0
+        self._closed = False
+
+    @property
+    def model(self) -> str:
+        return self._load.model
+
+    @property
+    def snapshot_kind(self) -> SnapshotKind:
+        return "state"
+
+    @property
+    def window(self) -> int:
+        return self._window
+
+    async def start(self) -> None:
+        await self._ready_link()
+
+    async def close(self) -> None:
+        self._closed = True
+        self._fail_all(Cancelled("the core was closed"))
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+
+    async def run(
+        self,
+        job: Generation,
+        resume: Snapshot | None,
+        emit: Callable[[Delta], None],
+        must_yield: Callable[[int], bool],
+    ) -> Finished | Preempted:
+        link = await self._ready_link()
+        run_id = next(self._ids)
+        flight = self._take_off(run_id, emit, must_yield)
+        try:
+            link.send(Submit(run_id, job, resume))
+            outcome = await flight.done
+        except asyncio.CancelledError:
+            link.send(Cancel(run_id))
+            raise
+        finally:
+            del self._flights[run_id]
+        assert not isinstance(outcome, int)
+        return outcome
+
+    def drop(self, snapshot: Snapshot) -> None:
+        if self._link is not None:
+            self._link.send(Drop(snapshot.handle))
+
+    async def num_prompt_tokens(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> int | None:
+        link = await self._ready_link()
+        run_id = next(self._ids)
+        flight = self._take_off(run_id, lambda delta: None, lambda num_tokens: False)
+        try:
+            link.send(Count(run_id, tuple(messages), tuple(tools)))
+            outcome = await flight.done
+        finally:
+            del self._flights[run_id]
+        assert isinstance(outcome, int)
+        return outcome
+
+    def statistics(self) -> EngineStatistics:
+        """What the engine last said of itself; it says it with every step."""
+        return self._statistics
+
+    def _take_off(
+        self, run_id: int, emit: Callable[[Delta], None], must_yield: Callable[[int], bool]
+    ) -> _Flight:
+        flight = _Flight(asyncio.get_running_loop().create_future(), emit, must_yield)
+        self._flights[run_id] = flight
+        return flight
+
+    async def _ready_link(self) -> EngineLink:
+        async with self._starting:
+            if self._closed:
+                raise Cancelled("the core was closed")
+            if self._link is None:
+                self._link = await self._new_link()
+            return self._link
+
+    async def _new_link(self) -> EngineLink:
+        pause = self._not_before - asyncio.get_running_loop().time()
+        if pause > 0:
+            raise Unavailable("the engine died; it is started again soon", retry_after=pause)
+        link = InlineLink(self._on_events) if self._inline else ProcessLink(self._on_events, self._on_end)
+        try:
+            ready: Ready = await link.start(self._load)
+        except AiosError:
+            self._count_death()
+            raise
+        self._window = ready.window
+        return link
+
+    def _on_end(self, error: AiosError) -> None:
+        self._link = None
+        self._count_death()
+        self._fail_all(error)
+
+    def _count_death(self) -> None:
+        """The first death may be chance: the engine is started again at once. More and more rarely after."""
+        self._deaths += 1
+        if self._deaths > 1:
+            pause = min(_PAUSE_S * 2 ** (self._deaths - 2), _LONGEST_PAUSE_S)
+            self._not_before = asyncio.get_running_loop().time() + pause
+
+    def _fail_all(self, error: AiosError) -> None:
+        for flight in self._flights.values():
+            if not flight.done.done():
+                flight.done.set_exception(type(error)(error.message, retry_after=error.retry_after))
+
+    def _on_events(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, EngineStatistics):
+                self._statistics = event
+                continue
+            assert not isinstance(event, Ready)
+            flight = self._flights.get(event.run)
+            if flight is not None and not flight.done.done():
+                self._on_event(flight, event)
+            elif isinstance(event, Parked):
+                self.drop(event.snapshot)  # nobody waits for it any more
+
+    def _on_event(self, flight: _Flight, event: Progress | Parked | Failed | Counted) -> None:
+        match event:
+            case Progress():
+                self._on_progress(flight, event)
+            case Parked(_, snapshot):
+                flight.done.set_result(Preempted(snapshot))
+            case Failed(_, error):
+                flight.done.set_exception(from_reply(error))
+            case Counted(_, num_tokens):
+                flight.done.set_result(num_tokens)
+
+    def _on_progress(self, flight: _Flight, progress: Progress) -> None:
+        for delta in progress.deltas:
+            flight.emit(delta)
+        if progress.finished is not None:
+            self._deaths = 0
+            flight.done.set_result(progress.finished)
+        elif not flight.leaving and flight.must_yield(progress.num_tokens) and self._link is not None:
+            flight.leaving = True
+            self._link.send(Preempt(progress.run))
