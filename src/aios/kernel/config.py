@@ -59,6 +59,9 @@ class RetryConfig(Section, frozen=True):
     """How a core's failures are tried again, inside the call's deadline."""
 
     max_attempts: Count = 5
+    """Tries of a generation whose core fails."""
+    max_refusals: Count = 50
+    """Tries of a generation whose core has no room or a rate limit."""
     first_delay_s: Seconds = 0.5
     """Doubles with each attempt, unless the endpoint says when to come back."""
     max_delay_s: Seconds = 30.0
@@ -76,7 +79,7 @@ class ProcessConfig(Section, frozen=True):
     """Processes alive at the same time."""
     max_ended: Count = 10_000
     """Processes that have ended and can still be waited for; the oldest are forgotten."""
-    max_calls: Count = 1_000
+    max_calls: Count = 10_000
     """System calls of one process in flight."""
     max_mail: Count = 1_000
     """Messages in one mailbox."""
@@ -102,6 +105,8 @@ class MemoryConfig(Section, frozen=True):
     """Notes of one owner."""
     max_history_messages: Count = 100_000
     max_history_bytes: Bytes = 64 * MIB
+    max_vector_bytes: Bytes = 256 * MIB
+    """Of all owners' notes together, as vectors in memory; the owners that search least lose theirs first."""
 
 
 class StorageConfig(Section, frozen=True):
@@ -124,10 +129,17 @@ class ToolConfig(Section, frozen=True):
     idle_s: Seconds = 60.0
     """After which a tool's idle process ends."""
     max_output_bytes: Bytes = MIB
+    """Of one result; the rest is cut."""
+    max_printed_bytes: Bytes = MIB
+    """That a registered tool may print in one call before it is ended."""
+    network: bool = False
+    """Whether registered tools may reach the network."""
+    readable: tuple[Path, ...] = ()
+    """Files and folders that registered tools may read besides Python and their own module's folder."""
     max_memory_bytes: Bytes = 1024 * MIB
     """Of one tool process."""
     max_cpu_s: Count = 300
-    """Processor time of one tool process."""
+    """Processor time of one call of a registered tool."""
 
 
 class JournalConfig(Section, frozen=True):
