@@ -1,4 +1,4 @@
-"""AIOS, an operating system for LLM agents. The names of a first hour; each is imported when it is first used."""
+"""AIOS, an operating system for LLM agents. The names of a first hour, each imported when first used."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

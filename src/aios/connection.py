@@ -1,9 +1,9 @@
-"""`aios.connect()`: the one place that puts SDK and kernel together, and finds a kernel and the token for it."""
+"""`aios.connect()`: the one place where SDK and kernel meet; finds a kernel, and the token for it."""
 
 import os
 import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -34,15 +34,14 @@ async def connect(
     """
     place = where or (os.environ.get("AIOS_URL") if config is None else None)
     if place is None:
-        async with _own_kernel(config) as kernel:
-            async with _connected(InProcess(kernel.trap), token or kernel.operator_token) as connection:
-                yield connection
+        async with _own_kernel(config) as kernel, _connected_to(kernel, token) as connection:
+            yield connection
     elif isinstance(place, str | Path):
         transport, folder = _transport_to(str(place))
         async with _connected(transport, token or _found_token(folder)) as connection:
             yield connection
     else:
-        async with _connected(InProcess(place.trap), token or place.operator_token) as connection:
+        async with _connected_to(place, token) as connection:
             yield connection
 
 
@@ -53,6 +52,10 @@ async def _connected(transport: Transport, token: str) -> AsyncIterator[Connecti
         yield connection
     finally:
         await connection.close()
+
+
+def _connected_to(kernel: "Kernel", token: str | None) -> AbstractAsyncContextManager[Connection]:
+    return _connected(InProcess(kernel.trap), token or kernel.operator_token)
 
 
 def _own_kernel(config: "Config | None") -> "Kernel":

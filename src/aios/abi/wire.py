@@ -46,7 +46,8 @@ class Response(Struct, frozen=True, omit_defaults=True):
     """The one answer to the call `id`: a reply or an error."""
 
     id: int
-    reply: Raw | None = None
+    reply: Raw = Raw()
+    """Empty where there is none."""
     error: ErrorReply | None = None
     delta: Delta | None = None
     """Set in the frames of a stream, where it makes this an `Event`; a client decodes both as this."""

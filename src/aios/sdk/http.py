@@ -1,6 +1,7 @@
 """The way over HTTP: one POST a call, server-sent events for a stream. Knows the native interface only."""
 
 from collections.abc import AsyncIterator
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import aiohttp
 
 _CONNECT_S = 10.0
+_LARGE = 1024 * 1024
+"""Bytes from which on aiohttp wants a body as a file, to send it in pieces."""
 _KEEP_S = 30.0
 """Less than the server keeps an idle connection, so that no call is sent into one that is being closed."""
 _MAX_ANSWER = 2 * wire.MAX_FRAME
@@ -35,7 +38,7 @@ class _Refusal(msgspec.Struct):
 
 class _StreamEvent(msgspec.Struct):
     delta: Delta | None = None
-    reply: msgspec.Raw | None = None
+    reply: Raw = Raw()
     error: ErrorReply | None = None
 
 
@@ -59,10 +62,11 @@ class Http:
         name, args = pack(call)
         body = wire.encode(wire.Request(name, Raw(args), stream=emit is not None, timeout_s=timeout_s))
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        data = body if len(body) < _LARGE else BytesIO(body)
         session = self._session or self._open()
         try:
             async with session.post(
-                self._address, data=body, headers=headers, allow_redirects=False
+                self._address, data=data, headers=headers, allow_redirects=False
             ) as response:
                 return await _answer(name, response, emit)
         except aiohttp.ClientConnectorError as error:
@@ -95,9 +99,9 @@ async def _answer(name: str, response: "aiohttp.ClientResponse", emit: Emit | No
     async for event in _events(response):
         if event.error is not None:
             raise from_reply(event.error)
-        if event.reply is not None:
+        if event.delta is None:
             return wire.decode_reply(name, event.reply)
-        if event.delta is not None and emit is not None:
+        if emit is not None:
             emit(event.delta)
     raise lost(name, "the stream ended before the reply")
 

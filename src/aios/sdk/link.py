@@ -120,6 +120,6 @@ def _settle(waiting: _Waiting, response: wire.Response) -> None:
         waiting.reply.set_exception(from_reply(response.error))
         return
     try:
-        waiting.reply.set_result(wire.decode_reply(waiting.name, response.reply or b""))
+        waiting.reply.set_result(wire.decode_reply(waiting.name, response.reply))
     except AiosError as error:
         waiting.reply.set_exception(error)

@@ -1,0 +1,1 @@
+"""The kernel's doors: each translates a wire into system calls and back, and decides nothing."""
