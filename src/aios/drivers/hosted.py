@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -66,6 +67,9 @@ class HostedTool:
         self.source = source
         self.name = name
         self.idle: list[Host] = []
+        self.num_calls = 0
+        """Calls that run now."""
+        self.is_forgotten = False
 
 
 class Host:
@@ -109,29 +113,36 @@ class HostPool:
         """Run the tool once; what came of it, be it an error.
 
         Raises `ToolFailed` where its process broke, `DeadlineExceeded` after `timeout_s` seconds,
-        `Overloaded` where there is no room for its process. Cancelling ends the process.
+        `Overloaded` where there is no room for its process, `InvalidArgument` where the arguments are no JSON.
+        Cancelling ends the process.
         """
-        message = msgspec.json.encode(arguments)
-        host = self._take_idle(tool) or (await self._start(tool))[0]
+        message = _encode(arguments)
+        tool.num_calls += 1
         try:
-            answer = await self._exchange(host, host.tree.exchange(message), _answers, timeout_s)
-        except TreeEnded as ended:
-            raise _call_error(ended.reason, timeout_s) from None
+            host = self._take_idle(tool) or (await self._start(tool))[0]
+            return await self._call_on(host, message, timeout_s)
         finally:
-            tail = host.tree.tail
-            if tail:
-                logger.debug("tool %s printed: %s", tool.source, tail)
-        self._put_back(host)
-        return answer
+            tool.num_calls -= 1
 
-    async def forget(self, tool: HostedTool) -> None:
-        """End the tool's hosts; its running calls fail."""
-        await self._end_all([host for host in self._alive if host.tool is tool], _TAKEN_BACK)
+    def forget(self, tool: HostedTool) -> None:
+        """Tell the tool's hosts to end; its running calls fail, and there is no other host of it."""
+        tool.is_forgotten = True
+        for host in self._alive:
+            if host.tool is tool:
+                host.tree.end(_TAKEN_BACK)
+
+    async def end_hosts(self, tool: HostedTool) -> None:
+        """Forget the tool; when this returns nothing of it is left."""
+        self.forget(tool)
+        await _wait_ended([host for host in self._alive if host.tool is tool])
 
     async def close(self) -> None:
         """End every host and start no other."""
         self._is_closed = True
-        await self._end_all(list(self._alive), _CLOSED)
+        hosts = list(self._alive)
+        for host in hosts:
+            host.tree.end(_CLOSED)
+        await _wait_ended(hosts)
 
     def check(self) -> None:
         """Assert what must always hold."""
@@ -179,15 +190,33 @@ class HostPool:
 
     def _order(self, tool: HostedTool) -> str:
         settings = self._settings
-        order = Order(tool.source, tool.name, settings.limits, settings.max_output, settings.protected)
+        order = Order(
+            tool.source,
+            tool.name,
+            settings.limits,
+            settings.max_output,
+            settings.protected,
+            tempfile.gettempdir(),
+        )
         return msgspec.json.encode(order).decode()
 
     def _keep(self, host: Host) -> Host:
         self._alive.add(host)
         host.tree.on_ended = lambda: self._lose(host)
-        if self._is_closed:
-            host.tree.end(_CLOSED)
+        if self._is_closed or host.tool.is_forgotten:
+            host.tree.end(_CLOSED if self._is_closed else _TAKEN_BACK)
         return host
+
+    async def _call_on(self, host: Host, message: bytes, timeout_s: float) -> Answer:
+        try:
+            answer = await self._exchange(host, host.tree.exchange(message), _answers, timeout_s)
+        except TreeEnded as ended:
+            raise _call_error(ended.reason, timeout_s) from None
+        finally:
+            if host.tree.tail:
+                logger.debug("tool %s printed: %s", host.tool.source, host.tree.tail)
+        self._put_back(host)
+        return answer
 
     async def _exchange(
         self,
@@ -233,16 +262,22 @@ class HostPool:
         host.tree.end(reason)
         await host.tree.wait_ended()
 
-    async def _end_all(self, hosts: list[Host], reason: str) -> None:
-        for host in hosts:
-            host.tree.end(reason)
-        for host in hosts:
-            await host.tree.wait_ended()
-
     def _lose(self, host: Host) -> None:
         if host in self._idle:
             self._wake(host)
         self._alive.discard(host)
+
+
+async def _wait_ended(hosts: list[Host]) -> None:
+    for host in hosts:
+        await host.tree.wait_ended()
+
+
+def _encode(arguments: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(arguments)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument(f"the arguments are no JSON: {error}") from None
 
 
 def _environment() -> dict[str, str]:

@@ -9,12 +9,10 @@ import contextlib
 import importlib
 import importlib.util
 import os
-import shutil
 import signal
 import socket
 import struct
 import sys
-import tempfile
 from collections.abc import Callable
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -48,6 +46,8 @@ class Order(Struct, frozen=True):
     max_output: int = 65_536
     """Bytes of a result; the rest is cut."""
     protected: tuple[str, ...] = ()
+    temporary: str = "/tmp"
+    """Where the tool gets a folder of its own."""
 
 
 class Loaded(Struct, frozen=True, omit_defaults=True):
@@ -74,13 +74,16 @@ def main() -> NoReturn:
     order = msgspec.json.decode(sys.argv[2], type=Order)
     adopt_orphans()
     woken = _wake_on_child()
-    folder = tempfile.mkdtemp(prefix="aios-tool-")
+    folder = os.path.join(order.temporary, f"aios-tool-{os.urandom(8).hex()}")
+    os.mkdir(folder, mode=0o700)
     supervisor = os.getpid()
     worker = os.fork()
     if worker == 0:
         _work(order, channel, folder, supervisor)
     status = _watch(channel, woken, worker)
     _end_tree(worker)
+    import shutil  # late: with its compressors it would make every start slower
+
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(status if status >= 0 else 128 - status)
 
@@ -176,7 +179,6 @@ def _settle_in(supervisor: int, folder: str) -> None:
         os._exit(1)
     os.chdir(folder)
     os.environ.update(HOME=folder, TMPDIR=folder)
-    tempfile.tempdir = None
 
 
 def _readable(order: Order) -> list[str]:

@@ -1,0 +1,137 @@
+"""What holds the code of a tool: limits, files, network, environment; and what is left when a kernel dies."""
+
+import asyncio
+import os
+import sys
+
+import psutil
+import pytest
+from tools_under_test import ALICE, SAMPLES
+
+from aios.abi import syscalls as sc
+from aios.abi.errors import ToolFailed
+from aios.drivers.confine import isolation_level
+from aios.kernel.config import ToolConfig
+
+needs_files = pytest.mark.skipif(isolation_level() == "process", reason="this machine has no Landlock")
+needs_network = pytest.mark.skipif(
+    isolation_level() != "landlock+seccomp", reason="this machine has no seccomp filter of ours"
+)
+
+_KERNEL = """
+import asyncio, sys
+from aios.drivers.clock import SystemClock
+from aios.drivers.hosted import HostedTool, HostPool, HostSettings
+
+async def main(source):
+    pool = HostPool(HostSettings(), SystemClock())
+    tool = HostedTool(source, None)
+    await pool.load(tool)
+    await pool.call(tool, {"with_child": True}, 600)
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+async def test_the_environment_holds_no_secret(tools, monkeypatch):
+    monkeypatch.setenv("AIOS_TOKEN", "canary")
+    await tools.register("environment")
+    text = await tools.call("environment")
+    assert "canary" not in text
+    for key in ("HOME", "PATH", "LANG", "PYTHONPATH", "TMPDIR"):
+        assert f'"{key}"' in text
+    assert f'"HOME":"{os.environ["HOME"]}"' not in text
+
+
+async def test_memory_is_limited(make_tools):
+    tools = make_tools(ToolConfig(max_memory_bytes=400 * 1024**2))
+    await tools.register("eat")
+    with pytest.raises(ToolFailed, match="MemoryError"):
+        await tools.call("eat", megabytes=450)
+    assert await tools.call("eat", megabytes=1) == str(1024**2)
+
+
+async def test_its_folder_is_its_own_and_goes_with_it(tools):
+    await tools.register("write")
+    file = await tools.call("write", path="mine.txt")
+    assert _exists(file)
+    await tools.manager.close()
+    assert not _exists(os.path.dirname(file))
+
+
+def _exists(path: str) -> bool:
+    return os.path.exists(path)
+
+
+@needs_files
+async def test_other_files_are_out_of_reach(make_tools, tmp_path):
+    secret, shown = tmp_path / "secret.txt", tmp_path / "shown.txt"
+    secret.write_text("canary")
+    shown.write_text("for all")
+    tools = make_tools(ToolConfig(readable=(shown,)))
+    for name in ("read", "write"):
+        await tools.register(name)
+    assert await tools.call("read", path=str(shown)) == "for all"
+    assert "Functions that" in await tools.call("read", path=str(SAMPLES))
+    for path in (str(secret), "/proc/self/environ", "/etc/shadow"):
+        with pytest.raises(ToolFailed, match=r"^(PermissionError|FileNotFoundError): "):
+            await tools.call("read", path=path)
+    for path in (str(shown), str(tmp_path / "new.txt"), str(SAMPLES)):
+        with pytest.raises(ToolFailed, match="PermissionError"):
+            await tools.call("write", path=path)
+    assert shown.read_text() == "for all"
+
+
+@needs_files
+async def test_a_module_beside_what_is_protected_is_read_alone(make_tools, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "operator.token").write_text("canary")
+    (tmp_path / "reader.py").write_text("def read(path: str) -> str:\n    return open(path).read()\n")
+    tools = make_tools(protected=(tmp_path / "data",))
+    source = f"{tmp_path / 'reader.py'}:read"
+    await tools.manager.execute(ALICE, sc.ToolRegister(source=source))
+    assert "def read" in await tools.call("read", path=str(tmp_path / "reader.py"))
+    with pytest.raises(ToolFailed, match="PermissionError"):
+        await tools.call("read", path=str(tmp_path / "data" / "operator.token"))
+
+
+@needs_files
+async def test_it_can_not_signal_its_supervisor(tools):
+    await tools.register("kill_supervisor")
+    with pytest.raises(ToolFailed, match="PermissionError"):
+        await tools.call("kill_supervisor")
+
+
+@needs_network
+async def test_no_sockets_unless_the_configuration_allows(make_tools):
+    tools = make_tools()
+    await tools.register("connect")
+    with pytest.raises(ToolFailed, match="PermissionError"):
+        await tools.call("connect")
+    tools = make_tools(ToolConfig(network=True))
+    await tools.register("connect")
+    assert await tools.call("connect") == "a socket"
+
+
+@pytest.mark.parametrize(
+    ("header", "sentence"), [(2**31, "too large"), (2, "nonsense|without being asked|ended its process")]
+)
+async def test_a_forged_answer_ends_the_host(tools, header, sentence):
+    await tools.register("forge")
+    with pytest.raises(ToolFailed, match=sentence):
+        await tools.call("forge", header=header)
+    assert tools.manager.statistics()["hosts"] == 0
+
+
+async def test_nothing_is_left_when_the_kernel_is_killed():
+    kernel = await asyncio.create_subprocess_exec(sys.executable, "-c", _KERNEL, f"{SAMPLES}:hang")
+    tree: list[psutil.Process] = []
+    async with asyncio.timeout(60):
+        while len(tree) < 4:  # supervisor, worker, child, grandchild
+            await asyncio.sleep(0)
+            tree = psutil.Process(kernel.pid).children(recursive=True)
+    kernel.kill()
+    await kernel.wait()
+    gone, alive = psutil.wait_procs(tree, timeout=30)
+    assert len(gone) == len(tree)
+    assert alive == []
