@@ -1,23 +1,22 @@
-"""A kernel that answers by a script, and routes served over real HTTP on loopback."""
+"""A kernel that answers by a script, served by the real servers on loopback."""
 
-import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import uvicorn
 from msgspec import Struct
-from starlette.applications import Starlette
-from starlette.routing import BaseRoute
-from uvicorn.server import ServerState
 
 from aios.abi.errors import Unauthenticated
 from aios.abi.messages import Delta
 from aios.abi.syscalls import LlmAnswer, LlmGenerate, ProcessUsage, Reply, ResourceUsage, SystemCall
+from aios.kernel.config import Config
+from aios.server.app import serving
 
 Emit = Callable[[Delta], None]
-Answering = Callable[[LlmGenerate, Emit], Awaitable[LlmAnswer]]
+Answering = Callable[[LlmGenerate, Emit], Awaitable[LlmAnswer]] | LlmAnswer | Exception
+"""What `llm.generate` does: runs a function, answers so, or fails so."""
 
 
 class Core(Struct):
@@ -26,9 +25,9 @@ class Core(Struct):
 
 
 class ScriptedKernel:
-    """The trap alone: knows one token, answers `llm.generate` with `answer`, and keeps what was asked."""
+    """The trap alone: knows one token, and keeps what was asked."""
 
-    def __init__(self, answer: Answering | LlmAnswer | Exception, *, token: str = "key-1") -> None:
+    def __init__(self, answer: Answering, *, token: str = "key-1") -> None:
         self.operator_token = token
         self.asked: list[SystemCall] = []
         self._answer = answer
@@ -56,24 +55,9 @@ class ScriptedKernel:
 
 
 @asynccontextmanager
-async def serving(routes: Sequence[BaseRoute]) -> AsyncIterator[str]:
-    """The address of a server of `routes`; uvicorn's own protocol, without its loop of waiting."""
-    config = uvicorn.Config(Starlette(routes=list(routes)), log_config=None, lifespan="off", ws="none")
-    config.load()
-    state = ServerState()
-    listening = socket.create_server(("127.0.0.1", 0))
-
-    def connected() -> asyncio.Protocol:
-        protocol = config.http_protocol_class
-        assert not isinstance(protocol, str)
-        return protocol(config=config, server_state=state, app_state={})
-
-    server = await asyncio.get_running_loop().create_server(connected, sock=listening)
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.close()
-        for connection in list(state.connections):
-            connection.shutdown()
-        if state.tasks:
-            await asyncio.wait(state.tasks)
+async def served(kernel: ScriptedKernel) -> AsyncIterator[str]:
+    """The address of a server of `kernel`."""
+    with TemporaryDirectory() as folder:
+        config = Config(data=Path(folder), port=0, socket=Path(folder, "s"))
+        async with serving(kernel, config) as address:
+            yield address.url

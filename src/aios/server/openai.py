@@ -8,50 +8,31 @@ OpenAI has it.
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
 from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import BaseRoute, Route
 
-from aios.abi.errors import AiosError, NotFound, TooLarge, Unauthenticated
+from aios.abi.errors import AiosError, Cancelled, NotFound, TooLarge
 from aios.abi.messages import Delta
 from aios.abi.syscalls import LlmAnswer, ProcessUsage, Reply
 from aios.abi.wire import MAX_FRAME, encode
+from aios.server.asgi import Header, Receive, Scope, Send, Watch, read_body, send_json, token_of
 from aios.server.openai_answer import Chunks, completion, error_body, event
 from aios.server.openai_request import Chat, read_request
 from aios.server.trap import Trap
 
-MAX_DISCARDED = 4 * MAX_FRAME
-"""Bytes of a body beyond the limit that are read and thrown away, so that its sender still hears why."""
+MAX_UNREAD = 2 * MAX_FRAME
+"""Characters of a stream that its client has not read, beyond which the call is cancelled."""
 
 
-def routes(kernel: Trap) -> list[Route]:
+def routes(kernel: Trap) -> list[BaseRoute]:
     """The routes under `/v1`. Every one needs a key, which is a process's token."""
-    models = _OpenAIShape(_Models(kernel))
+    models = _Models(kernel)
     return [
-        Route("/v1/chat/completions", _OpenAIShape(_Completions(kernel)), methods=["POST"]),
+        Route("/v1/chat/completions", _Completions(kernel), methods=["POST"]),
         Route("/v1/models", models, methods=["GET"]),
         Route("/v1/models/{model:path}", models, methods=["GET"]),
     ]
-
-
-class _OpenAIShape:
-    """Turns the errors of `app` into answers that an OpenAI client understands."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self._app(scope, receive, send)
-        except ClientDisconnect:
-            pass  # nobody is there to be answered
-        except AiosError as error:
-            await _refusal(error)(scope, receive, send)
 
 
 class _Completions:
@@ -61,65 +42,71 @@ class _Completions:
         self._kernel = kernel
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        token = _token(request)
-        chat = read_request(await _body(request))
-        if chat.is_streamed:
-            await self._stream(token, chat, receive, send)
-            return
-        async with _while_connected(receive, self._kernel.trap(token, chat.call)) as call:
-            await asyncio.wait({call})
-            if call.cancelled():
-                raise ClientDisconnect
-            answer = call.result()
+        try:
+            token = token_of(scope)
+            chat = read_request(await read_body(scope, receive))
+            with Watch(receive):
+                if chat.is_streamed:
+                    await _Stream(self._kernel, token, chat).send_to(send)
+                    return
+                answer = await self._kernel.trap(token, chat.call)
+            assert isinstance(answer, LlmAnswer)
+            await send_json(send, encode(completion(chat, answer)))
+        except AiosError as error:
+            await _send_error(send, error)
+
+
+class _Stream:
+    """One streamed answer: chunks as deltas come, then what is left of the answer, or an error."""
+
+    def __init__(self, kernel: Trap, token: str, chat: Chat) -> None:
+        self._chunks = Chunks(chat)
+        self._unread: asyncio.Queue[Delta | None] = asyncio.Queue()
+        self._num_unread = 0
+        self._has_begun = False
+        self._call = asyncio.ensure_future(kernel.trap(token, chat.call, emit=self._emit))
+        self._call.add_done_callback(self._end)
+
+    async def send_to(self, send: Send) -> None:
+        """Raises the call's error where no delta came before it: then it can still have its own status."""
+        try:
+            while (delta := await self._unread.get()) is not None:
+                await self._send(send, self._chunks.delta(delta))
+                self._num_unread -= len(delta.text)
+            await self._send(send, self._rest(), more_body=False)
+        finally:
+            self._call.cancel()
+
+    def _emit(self, delta: Delta) -> None:
+        self._num_unread += len(delta.text)
+        self._unread.put_nowait(delta)
+        if self._num_unread > MAX_UNREAD:
+            self._call.cancel()
+
+    def _end(self, call: asyncio.Future[Reply]) -> None:
+        """Wake the sender. An error after the client has gone is nobody's."""
+        self._unread.put_nowait(None)
+        if not call.cancelled():
+            call.exception()
+
+    def _rest(self) -> bytes:
+        try:
+            if self._call.cancelled():
+                raise Cancelled("the stream was not read")
+            answer = self._call.result()
+        except AiosError as error:
+            if not self._has_begun:
+                raise
+            return event(error_body(error))
         assert isinstance(answer, LlmAnswer)
-        await _json(completion(chat, answer))(scope, receive, send)
+        return self._chunks.end(answer)
 
-    async def _stream(self, token: str, chat: Chat, receive: Receive, send: Send) -> None:
-        # It holds no more than one answer: deltas wait here for a client that reads slowly.
-        deltas: asyncio.Queue[Delta | None] = asyncio.Queue()
-        events = _Events(send)
-        chunks = Chunks(chat)
-        answering = self._kernel.trap(token, chat.call, emit=deltas.put_nowait)
-        async with _while_connected(receive, answering) as call:
-            call.add_done_callback(lambda _: deltas.put_nowait(None))
-            while (delta := await deltas.get()) is not None:
-                await events.write(chunks.delta(delta))
-            if call.cancelled():
-                raise ClientDisconnect
-            try:
-                answer = call.result()
-            except AiosError as error:
-                if not events.have_begun:
-                    raise
-                await events.write(event(error_body(error)))
-            else:
-                assert isinstance(answer, LlmAnswer)
-                await events.write(chunks.end(answer))
-        await events.close()
-
-
-class _Events:
-    """An answer as server-sent events. It begins with the first: before that, an error has a status."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.have_begun = False
-
-    async def write(self, data: bytes) -> None:
-        if not data:
-            return
-        if not self.have_begun:
-            self.have_begun = True
-            headers = [
-                (b"content-type", b"text/event-stream; charset=utf-8"),
-                (b"cache-control", b"no-store"),
-            ]
-            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
-
-    async def close(self) -> None:
-        await self._send({"type": "http.response.body", "body": b""})
+    async def _send(self, send: Send, data: bytes, *, more_body: bool = True) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": data, "more_body": more_body})
 
 
 class _Models:
@@ -130,82 +117,31 @@ class _Models:
         self._created = int(time.time())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        # The kernel alone knows whose a token is, so it is asked for something that every process may know.
-        await self._kernel.trap(_token(request), ProcessUsage())
-        models = [self._entry(name) for name in dict.fromkeys(core.model for core in self._kernel.cores())]
-        wanted = request.path_params.get("model")
+        try:
+            # Whose a token is, the kernel alone knows: it is asked for what every process may know.
+            await self._kernel.trap(token_of(scope), ProcessUsage())
+            await send_json(send, encode(self._found(scope["path_params"].get("model"))))
+        except AiosError as error:
+            await _send_error(send, error)
+
+    def _found(self, wanted: str | None) -> dict[str, Any]:
+        names = dict.fromkeys(core.model for core in self._kernel.cores())
         if wanted is None:
-            await _json({"object": "list", "data": models})(scope, receive, send)
-            return
-        for model in models:
-            if model["id"] == wanted:
-                await _json(model)(scope, receive, send)
-                return
-        raise NotFound(f"there is no model {wanted[:64]!r}; GET /v1/models names them all")
+            return {"object": "list", "data": [self._entry(name) for name in names]}
+        if wanted not in names:
+            raise NotFound(f"there is no model {wanted[:64]!r}; GET /v1/models names them all")
+        return self._entry(wanted)
 
     def _entry(self, name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": self._created, "owned_by": "aios"}
 
 
-@asynccontextmanager
-async def _while_connected(
-    receive: Receive, work: Coroutine[Any, Any, Reply]
-) -> AsyncIterator[asyncio.Task[Reply]]:
-    """`work` as a task: cancelled as soon as the client goes away, and over when the block is left."""
-    call = asyncio.create_task(work)
-    gone = asyncio.create_task(_disconnected(receive))
-    gone.add_done_callback(lambda _: call.cancel())
-    try:
-        yield call
-    finally:
-        gone.cancel()
-        call.cancel()
-        await asyncio.wait({gone, call})
-        if not call.cancelled():
-            call.exception()  # looked at, so that asyncio does not report it when nobody is left to be told
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-def _token(request: Request) -> str:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthenticated(
-            "there is no API key; send `Authorization: Bearer KEY`, where the key is a process's token"
-            " (`aios call process.spawn agent=NAME durable=true` makes one)"
-        )
-    return token.strip()
-
-
-async def _body(request: Request) -> bytes:
-    """The whole body. `TooLarge` when it passes the limit; no more than that is held."""
-    body = bytearray()
-    num_discarded = 0
-    async for piece in request.stream():
-        if len(body) <= MAX_FRAME:
-            body += piece
-        else:
-            num_discarded += len(piece)
-        if num_discarded > MAX_DISCARDED:
-            break
-    if len(body) > MAX_FRAME:
-        raise TooLarge(f"a request may have {MAX_FRAME} bytes, this one has more")
-    return bytes(body)
-
-
-def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(encode(value), status, headers, media_type="application/json")
-
-
-def _refusal(error: AiosError) -> Response:
-    headers: dict[str, str] = {}
+async def _send_error(send: Send, error: AiosError) -> None:
+    """`error` in the shape of the API."""
+    headers: list[Header] = []
     if error.retry_after is not None:
-        headers["retry-after"] = str(math.ceil(error.retry_after))
-        headers["retry-after-ms"] = str(math.ceil(error.retry_after * 1000))
+        headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after)))
+        headers.append((b"retry-after-ms", b"%d" % math.ceil(error.retry_after * 1000)))
     if isinstance(error, TooLarge):
-        headers["connection"] = "close"
-    return _json(error_body(error), error.http_status, headers)
+        headers.append((b"connection", b"close"))
+    await send_json(send, encode(error_body(error)), error.http_status, headers)
