@@ -8,17 +8,22 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from aios.abi import wire
 from aios.abi.messages import Message
-from aios.abi.syscalls import LlmGenerate
-from aios.bench.peer import Address
+from aios.abi.syscalls import LlmGenerate, ProcessSpawn, Spawned
+from aios.bench.peer import Address, kernel_at_once
 from aios.bench.report import Goal, Progress, Result, Spread, spread
+
+if TYPE_CHECKING:
+    from aios.kernel.kernel import Kernel
 
 CONNECTIONS = 32
 AGENTS = 256
@@ -35,17 +40,24 @@ def run(quick: bool, seed: int, progress: Progress) -> Result:
 
 
 async def _measure_all(quick: bool, progress: Progress) -> Result:
-    rows: list[dict[str, Any]] = []
-    goals: dict[str, Goal] = {}
-    for name, floor_name, measure, key in (
-        ("in process", "a bare future", _in_process, "overhead.in_process_per_second"),
-        ("unix socket, 32 connections", "a bare echo, same frames", _socket, "overhead.socket_per_second"),
-        ("HTTP, 32 connections", "a bare Starlette echo", _http, "overhead.http_per_second"),
-    ):
-        progress(f"overhead: {name}")
-        ours, floor = await measure(quick)
-        rows.append(_row(name, ours, floor_name, floor))
-        goals[key] = Goal(ours.median, floor.median, quick)
+    progress("overhead: in process")
+    future = await _rates([_bare_future] * AGENTS, quick)
+    trap, sdk = await _in_process(quick)
+    progress("overhead: over the socket")
+    socket, socket_echo = await _socket(quick)
+    progress("overhead: over HTTP")
+    http, http_echo = await _http(quick)
+    rows = [
+        _row("in process: the trap", trap, "a bare future", future),
+        _row("in process: through the SDK", sdk, "a bare future", future),
+        _row(f"socket, {CONNECTIONS} connections", socket, "a bare echo, same frames", socket_echo),
+        _row(f"HTTP, {CONNECTIONS} connections", http, "a bare Starlette echo", http_echo),
+    ]
+    goals = {
+        "overhead.in_process_per_second": Goal(round(trap.median), round(future.median), quick),
+        "overhead.socket_per_second": Goal(round(socket.median), round(socket_echo.median), quick),
+        "overhead.http_per_second": Goal(round(http.median), round(http_echo.median), quick),
+    }
     return Result(rows, goals)
 
 
@@ -54,27 +66,33 @@ def _row(name: str, ours: Spread, floor_name: str, floor: Spread) -> dict[str, A
         "way": name,
         "calls/s": round(ours.median),
         "spread": str(ours),
+        "µs": round(1e6 / ours.median, 1),
         "floor": floor_name,
         "floor/s": round(floor.median),
-        "µs over it": round(1e6 / ours.median - 1e6 / floor.median, 1),
+        "floor µs": round(1e6 / floor.median, 1),
     }
 
 
-async def _rates(calls: list[Once], quick: bool, num_calls: int) -> Spread:
+async def _rates(calls: Sequence[Once], quick: bool) -> Spread:
     """Calls a second, each of `calls` made again and again by a task of its own."""
-    each = max(1, num_calls // len(calls) // (5 if quick else 1))
+    await _rate(calls, 0.1)
+    span_s, times = (0.5, 3) if quick else (1.5, 7)
+    return spread([await _rate(calls, span_s) for _ in range(times)])
 
-    async def repeat(call: Once, times: int) -> None:
-        for _ in range(times):
+
+async def _rate(calls: Sequence[Once], span_s: float) -> float:
+    begin = time.perf_counter()
+    end = begin + span_s
+
+    async def repeat(call: Once) -> int:
+        made = 0
+        while time.perf_counter() < end:
             await call()
+            made += 1
+        return made
 
-    await asyncio.gather(*(repeat(call, max(1, each // 10)) for call in calls))
-    found = []
-    for _ in range(3 if quick else 7):
-        begin = time.perf_counter()
-        await asyncio.gather(*(repeat(call, each) for call in calls))
-        found.append(each * len(calls) / (time.perf_counter() - begin))
-    return spread(found)
+    made = await asyncio.gather(*map(repeat, calls))
+    return sum(made) / (time.perf_counter() - begin)
 
 
 # ---- in process
@@ -85,6 +103,25 @@ async def _bare_future() -> None:
     future: asyncio.Future[None] = loop.create_future()
     loop.call_soon(future.set_result, None)
     await future
+
+
+async def _in_process(quick: bool) -> tuple[Spread, Spread]:
+    """System calls of many processes on a kernel in this one: straight to the trap, and through the SDK."""
+    from aios.sdk.transport import InProcess
+
+    with tempfile.TemporaryDirectory() as folder:
+        async with kernel_at_once(Path(folder)) as kernel:
+            tokens = [await _spawn(kernel, index) for index in range(AGENTS)]
+            trap = await _rates([partial(kernel.trap, token, CALL) for token in tokens], quick)
+            sdk = InProcess(kernel.trap)
+            through_sdk = await _rates([partial(sdk.call, token, CALL) for token in tokens], quick)
+    return trap, through_sdk
+
+
+async def _spawn(kernel: "Kernel", index: int) -> str:
+    reply = await kernel.trap(kernel.operator_token, ProcessSpawn(agent=f"bench-{index}"))
+    assert isinstance(reply, Spawned)
+    return reply.token
 
 
 # ---- over the socket
@@ -116,7 +153,7 @@ async def _socket(quick: bool) -> tuple[Spread, Spread]:
 
     async with _peer("kernel") as address:
         links = [UnixSocket(address.socket) for _ in range(CONNECTIONS)]
-        ours = await _rates([_call_over(link, address.token) for link in links], quick, 60_000)
+        ours = await _rates([partial(link.call, address.token, CALL) for link in links], quick)
         for link in links:
             await link.close()
     async with _peer("echo") as address:
@@ -126,14 +163,10 @@ async def _socket(quick: bool) -> tuple[Spread, Spread]:
             await loop.create_unix_connection(lambda: _BareConnection(frame), address.socket)
             for _ in range(CONNECTIONS)
         ]
-        floor = await _rates([connection for _, connection in pairs], quick, 60_000)
+        floor = await _rates([connection for _, connection in pairs], quick)
         for transport, _ in pairs:
             transport.close()
     return ours, floor
-
-
-def _call_over(transport: Any, token: str) -> Once:
-    return lambda: transport.call(token, CALL)
 
 
 def _request() -> wire.Request:
@@ -165,7 +198,7 @@ async def _http_rates(address: Address, quick: bool) -> Spread:
             assert response.status == 200, answer
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as session:
-        return await _rates([once] * CONNECTIONS, quick, 20_000)
+        return await _rates([once] * CONNECTIONS, quick)
 
 
 # ---- the other process

@@ -8,11 +8,17 @@ import asyncio
 import socket
 import struct
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from aios.abi import wire
+
+if TYPE_CHECKING:
+    from aios.kernel.kernel import Kernel
 
 _HEADER = struct.Struct(">I")
 
@@ -36,6 +42,28 @@ class Echo(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         for body in self._frames.feed(data):
             self._transport.write(_HEADER.pack(len(body)) + body)
+
+
+@asynccontextmanager
+async def kernel_at_once(folder: Path) -> "AsyncIterator[Kernel]":
+    """A kernel on `folder` whose only core answers each call at once."""
+    from aios.drivers.llm_scripted import ScriptedDriver
+    from aios.kernel.config import Config, CoreConfig
+    from aios.kernel.kernel import Kernel
+
+    config = Config(data=folder, port=0, cores=(CoreConfig(name="scripted"),))
+    driver = ScriptedDriver(lambda job: "It shares what there is.", at_once=True)
+    async with Kernel(config, drivers={"scripted": driver}) as kernel:
+        yield kernel
+
+
+async def serve_kernel(folder: Path) -> None:
+    """The kernel's own servers."""
+    from aios.server.app import serving
+
+    async with kernel_at_once(folder) as kernel, serving(kernel, kernel.config) as address:
+        announce(Address(str(address.socket), address.url, kernel.operator_token))
+        await stdin_ended()
 
 
 async def serve_echo(folder: Path) -> None:
@@ -63,10 +91,11 @@ async def serve_echo(folder: Path) -> None:
 
 
 def free_port() -> socket.socket:
-    """A bound, not yet listening loopback socket on a port of the system's choice."""
+    """A listening loopback socket on a port of the system's choice."""
     bound = socket.socket()
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.bind(("127.0.0.1", 0))
+    bound.listen(1024)
     return bound
 
 
@@ -82,3 +111,7 @@ async def stdin_ended() -> None:
     )
     while await reader.read(4096):
         pass
+
+
+if __name__ == "__main__":
+    asyncio.run({"kernel": serve_kernel, "echo": serve_echo}[sys.argv[1]](Path(sys.argv[2])))

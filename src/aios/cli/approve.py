@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aios.cli.connection import Connection, open_kernel, settings_of
+from aios.cli.connection import open_kernel, settings_of
 from aios.cli.output import JsonFlag, execute, print_json, visible
 
 if TYPE_CHECKING:
     from aios.abi.syscalls import Approval
+    from aios.sdk.agent import Connection
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", show_default=False)]
 
@@ -45,12 +46,12 @@ def approve(
     execute(work, json=json)
 
 
-async def _decide(kernel: Connection, ids: list[str], deny: bool) -> None:
+async def _decide(kernel: "Connection", ids: list[str], deny: bool) -> None:
     from aios.abi.syscalls import AccessApprove, AccessDeny, Done
 
     for approval_id in ids:
         call = AccessDeny(approval_id=approval_id) if deny else AccessApprove(approval_id=approval_id)
-        await kernel.call(call, Done)
+        await kernel.expect(call, Done)
 
 
 def _report(ids: list[str], deny: bool, json: bool) -> None:
@@ -61,10 +62,10 @@ def _report(ids: list[str], deny: bool, json: bool) -> None:
         print(f"{verb} {' '.join(ids)}")
 
 
-async def _go_through(kernel: Connection, *, ask: bool, json: bool) -> None:
+async def _go_through(kernel: "Connection", *, ask: bool, json: bool) -> None:
     from aios.abi.syscalls import AccessPending, Approvals
 
-    pending = (await kernel.call(AccessPending(), Approvals)).approvals
+    pending = (await kernel.expect(AccessPending(), Approvals)).approvals
     if json:
         print_json({"approvals": pending})
     elif not pending:
@@ -80,7 +81,7 @@ def _line(approval: "Approval", now: float) -> str:
     return f"{approval.id}  {visible(approval.text)}  (process {approval.pid}, {left} s left)"
 
 
-async def _ask(kernel: Connection, approval: "Approval") -> None:
+async def _ask(kernel: "Connection", approval: "Approval") -> None:
     answer = typer.prompt("  let it? yes, no, or later", default="later").strip().lower()
     if answer in ("y", "yes", "n", "no"):
         deny = answer.startswith("n")

@@ -57,7 +57,7 @@ def call(
 
         request = parse_call(call_name, words or [])
         async with open_kernel(settings_of(context)) as kernel:
-            reply = await kernel.call(request, Reply, emit=emit if stream else None, timeout_s=timeout)
+            reply = await kernel.expect(request, Reply, on_delta=emit if stream else None, timeout_s=timeout)
         if stream and json:
             print(encode({"reply": reply}).decode())
             return

@@ -1,10 +1,10 @@
-"""Finds the kernel that a command should talk to, and makes system calls as the owner of a token."""
+"""Finds the configuration and the kernel that a command is meant for, from options and environment."""
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
@@ -12,12 +12,8 @@ from aios.abi.errors import InvalidArgument
 from aios.cli.output import Unusable
 
 if TYPE_CHECKING:
-    from aios.abi.messages import Delta
-    from aios.abi.syscalls import Reply, SystemCall
     from aios.kernel.config import Config
-    from aios.sdk.transport import Transport
-
-R = TypeVar("R", bound="Reply")
+    from aios.sdk.agent import Connection
 
 
 class Settings(NamedTuple):
@@ -27,27 +23,6 @@ class Settings(NamedTuple):
     config: Path | None = None
     url: str | None = None
     token: str | None = None
-
-
-class Connection:
-    """System calls to one kernel as one process."""
-
-    def __init__(self, transport: "Transport", token: str) -> None:
-        self._transport = transport
-        self._token = token
-
-    async def call(
-        self,
-        call: "SystemCall",
-        reply_type: type[R],
-        *,
-        emit: "Callable[[Delta], None] | None" = None,
-        timeout_s: float | None = None,
-    ) -> R:
-        """The reply to `call`. Raises what the kernel answers."""
-        reply = await self._transport.call(self._token, call, emit, timeout_s)
-        assert isinstance(reply, reply_type)
-        return reply
 
 
 def settings_of(context: typer.Context) -> Settings:
@@ -71,24 +46,18 @@ def load_config(settings: Settings, **overrides: object) -> "Config":
 
 
 @asynccontextmanager
-async def open_kernel(settings: Settings) -> AsyncIterator[Connection]:
-    """A connection to the running kernel. `Unusable` when there is none."""
-    from aios.sdk.transport import Http, UnixSocket
+async def open_kernel(settings: Settings) -> AsyncIterator["Connection"]:
+    """A connection to the running kernel, the operator's unless a token is given. `Unusable` without one."""
+    from aios.connection import connect, operator_token
 
-    config = load_config(settings)
-    url = settings.url or os.environ.get("AIOS_URL")
-    token = settings.token or os.environ.get("AIOS_TOKEN") or _operator_token(config)
-    transport: Transport
-    if url is None or url.startswith("unix:"):
-        path = Path(url.removeprefix("unix:")) if url else config.socket_path
-        await _must_listen(path)
-        transport = UnixSocket(path)
-    else:
-        transport = Http(url)
-    try:
-        yield Connection(transport, token)
-    finally:
-        await transport.close()
+    url, token = settings.url, settings.token
+    if url is None:
+        config = load_config(settings)
+        if not await is_listening(config.socket_path):
+            raise Unusable(f"no kernel runs at {config.socket_path}; `aios serve` starts one")
+        url, token = f"unix:{config.socket_path}", token or operator_token(config.data)
+    async with connect(url, token=token) as kernel:
+        yield kernel
 
 
 async def is_listening(path: Path) -> bool:
@@ -102,18 +71,3 @@ async def is_listening(path: Path) -> bool:
     writer.close()
     await writer.wait_closed()
     return True
-
-
-async def _must_listen(path: Path) -> None:
-    if not await is_listening(path):
-        raise Unusable(f"no kernel is running at {path}; start one with `aios serve`, or name one with --url")
-
-
-def _operator_token(config: "Config") -> str:
-    """The secret that a kernel on this data folder leaves for its owner; empty where there is none."""
-    try:
-        return (config.data / "operator.token").read_text().strip()
-    except FileNotFoundError:
-        return ""
-    except PermissionError:
-        raise Unusable(f"{config.data}/operator.token belongs to somebody else; give --token") from None

@@ -34,7 +34,7 @@ def ps(
         from aios.abi.syscalls import ProcessEntries, ProcessList
 
         async with open_kernel(settings_of(context)) as kernel:
-            entries = (await kernel.call(ProcessList(), ProcessEntries)).processes
+            entries = (await kernel.expect(ProcessList(), ProcessEntries)).processes
         shown = [entry for entry in entries if every or entry.state in ("running", "suspended")]
         if json:
             print_json({"processes": shown})
@@ -117,7 +117,7 @@ def _for_each(
 
         async with open_kernel(settings_of(context)) as kernel:
             for call in calls:
-                await kernel.call(call, Done)
+                await kernel.expect(call, Done)
         if json:
             print_json({verb: list(pids)})
         else:

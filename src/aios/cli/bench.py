@@ -1,0 +1,100 @@
+"""`aios bench`: measure, and print the table with its floors, or one JSON object."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from aios.cli.output import EXIT_UNUSABLE, JsonFlag, complain, console, errors_told, print_json, table
+
+if TYPE_CHECKING:
+    from aios.bench.report import Result
+
+BENCHES = {
+    "overhead": "system calls a second in process, over the socket, over HTTP, each beside its bare floor",
+    "engine": "tokens a second of the embedded core at batch 1, 8, 64, beside the matrix products alone",
+    "scale": "50, 250, 1,000 agents in one process: wall time, time per agent, memory",
+    "model": "1,000 held-out tasks, each by an agent with the real tools: share solved, by kind",
+}
+
+
+def bench(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", show_default=False)] = None,
+    list_benches: Annotated[bool, typer.Option("--list", help="Say what there is to measure.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Rougher, in a minute or two.")] = False,
+    seed: Annotated[int, typer.Option(help="Of everything drawn at random.", min=0)] = 0,
+    failures: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="model: write transcripts of unsolved tasks here.")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Measure this version on this machine.
+
+    Progress goes to stderr.
+
+    \b
+    Examples:
+      aios bench --list
+      aios bench overhead --quick
+      aios bench model --quick --failures failed.txt
+      aios bench scale --json > scale.json
+    """
+    if list_benches:
+        _print_list(json)
+        return
+    if name not in BENCHES:
+        complain(f"there is no bench {name!r}; there are: {', '.join(BENCHES)}")
+        raise typer.Exit(EXIT_UNUSABLE)
+    from aios.bench.report import environment
+
+    with errors_told(json=json):
+        result = _measure(name, quick, seed, failures)
+    where = environment()
+    if json:
+        print_json({"rows": result.rows, "goals": result.goals, "environment": where})
+    else:
+        _print_result(name, result, where)
+
+
+def _measure(name: str, quick: bool, seed: int, failures: Path | None) -> "Result":
+    match name:
+        case "overhead":
+            from aios.bench import overhead
+
+            return overhead.run(quick, seed, _say)
+        case "engine":
+            from aios.bench import engine
+            from aios.bench.report import as_result
+
+            return as_result(engine.run(quick))
+        case "scale":
+            from aios.bench import scale
+
+            return scale.run(quick, seed, _say)
+        case _:
+            from aios.bench import model
+
+            return model.run(quick, seed, _say, failures)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _print_list(json: bool) -> None:
+    if json:
+        print_json(BENCHES)
+        return
+    for name, about in BENCHES.items():
+        print(f"{name:10}{about}")
+
+
+def _print_result(name: str, result: "Result", where: dict[str, Any]) -> None:
+    columns = list(dict.fromkeys(column for row in result.rows for column in row))
+    out = console()
+    out.print(table(columns, [[row.get(column) for column in columns] for row in result.rows], title=name))
+    goals = [(key, goal.value, goal.bound, goal.quick) for key, goal in result.goals.items()]
+    out.print(table(("goal", "value", "bound", "quick"), goals))
+    print(f"{where['cpu']}, {where['cores']} cores, Python {where['python']}", end=", ")
+    print(f"commit {where['commit'] or 'unknown'}")

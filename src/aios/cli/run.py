@@ -1,0 +1,86 @@
+"""`aios run`: an agent, started in this process, on the running kernel or on one of its own."""
+
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aios.abi.errors import AiosError
+from aios.cli.connection import Settings, is_listening, load_config, open_kernel, settings_of
+from aios.cli.output import JsonFlag, execute, fail, print_json, visible
+
+if TYPE_CHECKING:
+    from aios.sdk.agent import Connection
+
+
+class AgentFailed(AiosError):
+    """The agent's own code raised."""
+
+    code = "agent_failed"
+
+
+def run(
+    context: typer.Context,
+    target: Annotated[str, typer.Argument(metavar="TARGET", show_default=False)],
+    task: Annotated[str, typer.Argument(metavar="TASK", show_default=False)] = "",
+    own_kernel: Annotated[bool, typer.Option("--own-kernel", help="Use a kernel in this process.")] = False,
+    show_traceback: Annotated[bool, typer.Option("--traceback", help="Show where it failed.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Run an agent on a task, and print its result.
+
+    TARGET is MODULE:NAME, FILE.py, FILE.py:NAME, or react, the built-in agent with the kernel's tools.
+    Of a file, the only thing marked with @aios.agent is meant where no name is given. The agent runs in
+    this process: on the kernel that is running, else on a kernel started for it alone. Ctrl-C ends it.
+
+    \b
+    Examples:
+      aios run react "What is 12% of 80?"
+      aios run examples/react.py "How many days until 2027-01-01?"
+      aios run mypackage.agents:Researcher "Compare these two" --json
+    """
+
+    async def work() -> None:
+        from aios.cli.target import load
+
+        program = load(target)
+        async with _kernel(settings_of(context), own_kernel) as kernel:
+            result = await kernel.run(program, task)
+        if json:
+            print_json({"result": result})
+        else:
+            print(visible(result))
+
+    try:
+        execute(work, json=json)
+    except Exception as error:  # noqa: BLE001 - the agent is the user's code and may raise anything
+        if show_traceback:
+            traceback.print_exception(error)
+        fail(AgentFailed(_where(error)), json=json)
+
+
+@asynccontextmanager
+async def _kernel(settings: Settings, own: bool) -> AsyncIterator["Connection"]:
+    """The running kernel where there is one, else one in this process."""
+    from aios.connection import connect
+
+    if settings.url is None or own:
+        config = load_config(settings)
+        if own or not await is_listening(config.socket_path):
+            async with connect(config=config) as kernel:
+                yield kernel
+            return
+    async with open_kernel(settings) as kernel:
+        yield kernel
+
+
+def _where(error: Exception) -> str:
+    """What an agent raised, and the last line of its own code that led there."""
+    ours = str(Path(__file__).parent.parent)
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not frame.filename.startswith((ours, "<"))]
+    said = f"{type(error).__name__}: {error}"
+    return f"{said} ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else said
