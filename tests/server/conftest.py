@@ -43,7 +43,11 @@ class KernelDouble:
         await self._note(self.seen, call)
         match call:
             case sc.LlmGenerate():
-                return await self._generate(call, emit)
+                try:
+                    return await self._generate(call, emit)
+                except asyncio.CancelledError:
+                    await self._note(self.cancelled, call)
+                    raise
             case sc.ProcessSpawn():
                 await self.may_spawn.wait()
                 pid = len(self._pids) + 2
@@ -74,10 +78,10 @@ class KernelDouble:
         if text.startswith("flood"):
             assert emit is not None
             for _ in range(int(text.split()[1])):
-                emit(Delta("x" * 1_000_000, num_tokens=1))
+                emit(Delta("x" * 100_000))
                 await asyncio.sleep(0)
-        if text.startswith("hang"):
-            await self._hang(call)
+        if "hang" in text:
+            await self._hang()
         for word in text.split() if emit else ():
             emit(Delta(word, num_tokens=1))
             await asyncio.sleep(0)
@@ -85,7 +89,7 @@ class KernelDouble:
             raise Internal("it failed")
         return sc.LlmAnswer(text)
 
-    async def _hang(self, call: sc.SystemCall) -> None:
+    async def _hang(self) -> None:
         self.num_hanging += 1
         try:
             async with self.changed:
@@ -93,7 +97,6 @@ class KernelDouble:
             await asyncio.Event().wait()
         finally:
             self.num_hanging -= 1
-            await self._note(self.cancelled, call)
 
     async def _note(self, where: list[Any], what: Any) -> None:
         where.append(what)
