@@ -1,21 +1,63 @@
 """Finding files by words: best first, each with the piece of text that was found.
 
-Knows the full-text index and the tables of files; changes nothing.
+Owns the full-text index of files and the list of versions that it has yet to take in.
 """
 
 import re
+from typing import Any
 
 import apsw
 
 from aios.abi.errors import Corrupt
-from aios.abi.syscalls import FileHit, FileHits
+from aios.abi.syscalls import FileEntry, FileHit, FileHits
 from aios.drivers.sqlite import get_blob
-from aios.kernel.files import File, indexed_text
-from aios.kernel.words import match_any, words_of
+from aios.kernel.indexing import is_full
+from aios.kernel.words import TOKENIZER, match_any, owner_word, words_of
 
+SCHEMA = f"""
+    CREATE VIRTUAL TABLE file_words USING fts5 (
+        owner, body, content='', contentless_delete=1, tokenize='{TOKENIZER}'
+    );
+    INSERT INTO file_words (file_words, rank) VALUES ('rank', 'bm25(0.0, 1.0)');
+    CREATE TABLE files_pending (place INTEGER PRIMARY KEY, version_id INTEGER NOT NULL);
+"""
+
+INDEXED_BYTES = 64 * 1024
+"""Of each write or append, what the search looks through."""
 SNIPPET_LETTERS = 160
 MAX_SNIPPET_BYTES = 16 * 1024 * 1024
 """Read for the snippets of one search; files after that are found without."""
+
+
+_IS_LIVE = "NOT f.deleted AND v.version BETWEEN f.version - f.depth AND f.version"
+"""Whether a version is part of what its file is now."""
+
+
+def changed(connection: apsw.Connection, docid: int, first: int, last: int) -> None:
+    """Note down that these versions of a file became part of its content, or ceased to be."""
+    connection.execute(
+        "INSERT INTO files_pending (version_id) "
+        "SELECT id FROM file_versions WHERE docid = ? AND version BETWEEN ? AND ?",
+        (docid, first, last),
+    )
+    if is_full(connection):
+        index_pending(connection)
+
+
+def index_pending(connection: apsw.Connection) -> None:
+    """Bring the index up to date."""
+    rows: list[tuple[Any, ...]] = connection.execute(
+        "SELECT DISTINCT v.id, owner, path, blob, "
+        f"{_IS_LIVE} FROM files_pending JOIN file_versions v ON v.id = version_id JOIN files f USING (docid)"
+    ).fetchall()
+    for version_id, owner, path, blob, is_live in rows:
+        connection.execute("DELETE FROM file_words WHERE rowid = ?", (version_id,))
+        if is_live:
+            connection.execute(
+                "INSERT INTO file_words (rowid, owner, body) VALUES (?, ?, ?)",
+                (version_id, owner_word(owner), f"{path} {_text(_content(connection, blob))}"),
+            )
+    connection.execute("DELETE FROM files_pending")
 
 
 def search(connection: apsw.Connection, owner: str, text: str, limit: int) -> FileHits:
@@ -32,30 +74,37 @@ def _search(
         return ()
     # An append is an entry of its own in the index, so a file may come up several times.
     rows = connection.execute(
-        "SELECT -rank, blob, path, files.docid, files.version, files.size, files.depth, created, "
-        "files.modified, deleted FROM file_words JOIN file_versions v ON v.id = file_words.rowid "
-        "JOIN files ON files.docid = v.docid WHERE file_words MATCH ? AND files.owner = ? ORDER BY rank",
+        "SELECT -rank, blob, path, f.version, f.size, f.created, f.modified FROM file_words "
+        "JOIN file_versions v ON v.id = file_words.rowid JOIN files f USING (docid) "
+        f"WHERE file_words MATCH ? AND f.owner = ? AND {_IS_LIVE} ORDER BY rank",
         (expression, owner),
     )
     hits: dict[str, FileHit] = {}
     room = MAX_SNIPPET_BYTES
-    for score, blob, path, *fields in rows:
+    for score, blob, path, version, size, created, modified in rows:
         if len(hits) == limit:
             break
         if path in hits:
             continue
         content = _content(connection, blob) if room > 0 else b""
         room -= len(content)
-        hits[path] = FileHit(File(owner, path, *fields).entry, snippet(indexed_text(content), text), score)
+        entry = FileEntry(path, owner, version, size, created, modified)
+        hits[path] = FileHit(entry, snippet(_text(content), text), score)
     return tuple(hits.values())
 
 
 def _content(connection: apsw.Connection, blob: int) -> bytes:
-    """The content for a snippet: none where it is damaged, which reading the file tells."""
+    """What was written; nothing where it is damaged, which reading the file tells."""
     try:
         return get_blob(connection, blob)
     except Corrupt:
         return b""
+
+
+def _text(content: bytes) -> str:
+    """What the search looks through: the beginning, where it is text."""
+    head = content[:INDEXED_BYTES]
+    return "" if b"\0" in head else head.decode("utf-8", "ignore")
 
 
 def snippet(content: str, text: str) -> str:

@@ -12,8 +12,7 @@ from msgspec import Struct
 from aios.abi.errors import Conflict, NotFound, QuotaExceeded, TooLarge
 from aios.abi.syscalls import Done, FileContent, FileEntries, FileEntry, FileVersion, FileVersions
 from aios.drivers.sqlite import put_blob
-from aios.kernel import versions
-from aios.kernel.words import TOKENIZER, owner_word
+from aios.kernel import file_search, versions
 
 SCHEMA = (
     f"""
@@ -26,17 +25,12 @@ SCHEMA = (
         deleted INTEGER NOT NULL, UNIQUE (owner, path)
     );
     {versions.SCHEMA}
-    CREATE VIRTUAL TABLE file_words USING fts5 (
-        owner, body, content='', contentless_delete=1, tokenize='{TOKENIZER}'
-    );
-    INSERT INTO file_words (file_words, rank) VALUES ('rank', 'bm25(0.0, 1.0)');
+    {file_search.SCHEMA}
     """,
 )
 
 VERSION_BYTES = 256
 """What a version counts against its owner's limit besides its content."""
-INDEXED_BYTES = 64 * 1024
-"""Of each write or append, what the search looks through."""
 
 
 class Limits(Struct, frozen=True):
@@ -95,7 +89,8 @@ def append(
         return _put(connection, file, whole, change, limits)
     _check_size(path, file.size + len(content), limits)
     blob = put_blob(connection, content)
-    return _commit(connection, file, change, limits, blob, content, file.size + len(content), file.depth + 1)
+    size = file.size + len(content)
+    return _commit(connection, file, change, limits, blob, len(content), size, file.depth + 1)
 
 
 def rollback(
@@ -111,8 +106,8 @@ def delete(connection: apsw.Connection, owner: str, path: str, change: versions.
     """Raises `NotFound`. The versions stay."""
     file = _existing(connection, owner, path)
     assert file.docid is not None
-    _unindex(connection, file)
     versions.add(connection, file.docid, file.version + 1, 0, 0, None, change)
+    file_search.changed(connection, file.docid, file.version - file.depth, file.version)
     connection.execute(
         "UPDATE files SET version = ?, size = 0, depth = 0, modified = ?, deleted = 1 WHERE docid = ?",
         (file.version + 1, change.now, file.docid),
@@ -191,8 +186,8 @@ def _put(
     connection: apsw.Connection, file: File, content: bytes, change: versions.Change, limits: Limits
 ) -> FileEntry:
     _check_size(file.path, len(content), limits)
-    _unindex(connection, file)
-    return _commit(connection, file, change, limits, put_blob(connection, content), content, len(content), 0)
+    blob = put_blob(connection, content)
+    return _commit(connection, file, change, limits, blob, len(content), len(content), 0)
 
 
 def _commit(
@@ -201,12 +196,12 @@ def _commit(
     change: versions.Change,
     limits: Limits,
     blob: int,
-    piece: bytes,
+    num_new: int,
     size: int,
     depth: int,
 ) -> FileEntry:
-    """Make the next version, which adds `piece` to those that it goes on from."""
-    num_files, num_bytes = _count(connection, file.owner, int(file.deleted), len(piece) + VERSION_BYTES)
+    """Make the next version, which adds `num_new` bytes to what is kept."""
+    num_files, num_bytes = _count(connection, file.owner, int(file.deleted), num_new + VERSION_BYTES)
     if num_files > limits.max_files and file.deleted:
         raise QuotaExceeded(f"{file.owner} has {limits.max_files} files, which is all it may have")
     if num_bytes > limits.max_owner_bytes:
@@ -223,22 +218,10 @@ def _commit(
         (file.owner, file.path, version, size, depth, created, change.now),
     ).fetchone()
     assert row is not None
-    version_id = versions.add(connection, row[0], version, size, depth, blob, change)
-    connection.execute(
-        "INSERT INTO file_words (rowid, owner, body) VALUES (?, ?, ?)",
-        (version_id, owner_word(file.owner), f"{file.path} {indexed_text(piece)}"),
-    )
+    versions.add(connection, row[0], version, size, depth, blob, change)
+    # With a whole content, the versions that the old one was made of are looked through no more.
+    file_search.changed(connection, row[0], version if depth else file.version - file.depth, version)
     return FileEntry(file.path, file.owner, version, size, created, change.now)
-
-
-def _unindex(connection: apsw.Connection, file: File) -> None:
-    """Take the current content out of the search."""
-    if file.docid is not None and not file.deleted:
-        connection.execute(
-            "DELETE FROM file_words WHERE rowid IN "
-            "(SELECT id FROM file_versions WHERE docid = ? AND version BETWEEN ? AND ?)",
-            (file.docid, file.version - file.depth, file.version),
-        )
 
 
 def _count(connection: apsw.Connection, owner: str, num_files: int, num_bytes: int) -> tuple[int, int]:
@@ -254,9 +237,3 @@ def _count(connection: apsw.Connection, owner: str, num_files: int, num_bytes: i
 def _check_size(path: str, size: int, limits: Limits) -> None:
     if size > limits.max_file_bytes:
         raise TooLarge(f"'{path}' would have {size} bytes; a file may have {limits.max_file_bytes}")
-
-
-def indexed_text(content: bytes) -> str:
-    """What the search looks through: the beginning, where it is text."""
-    head = content[:INDEXED_BYTES]
-    return "" if b"\0" in head else head.decode("utf-8", "ignore")

@@ -4,14 +4,22 @@ Every call becomes one function that runs in one transaction: writes are on the 
 By the time a call comes here the kernel has checked that its caller may make it.
 """
 
+from collections.abc import Callable
+from typing import TypeVar
+
+import apsw
+
 from aios.abi import syscalls as sc
-from aios.abi.errors import Internal
+from aios.abi.errors import Internal, InvalidArgument
 from aios.drivers.clock import Clock
 from aios.drivers.store import Store
 from aios.drivers.vectors import VectorCache
 from aios.kernel import history, notes
 from aios.kernel.config import MemoryConfig
+from aios.kernel.indexing import Backlog
 from aios.kernel.process import Caller
+
+T = TypeVar("T")
 
 
 class MemoryManager:
@@ -20,6 +28,7 @@ class MemoryManager:
         self._config = config
         self._clock = clock
         self._vectors = VectorCache(config.max_vector_bytes)
+        self._backlog = Backlog(store, notes.index_pending)
 
     async def start(self) -> None:
         """Make the tables. Raises what `Store.migrate` raises."""
@@ -52,7 +61,7 @@ class MemoryManager:
     async def _add(self, owner: str, call: sc.MemoryAdd) -> sc.Reply:
         now = self._clock.time()
         body = notes.Body(call.text, _distinct(call.tags), now, now)
-        return await self._store.write(lambda c: notes.add(c, owner, body, self._config.max_notes))
+        return await self._write(lambda c: notes.add(c, owner, body, self._config.max_notes))
 
     async def _note(
         self, owner: str, call: sc.MemoryGet | sc.MemoryUpdate | sc.MemoryRemove | sc.MemorySearch
@@ -63,15 +72,24 @@ class MemoryManager:
             case sc.MemoryUpdate(note_id=note_id, text=text):
                 tags = None if call.tags is None else _distinct(call.tags)
                 now = self._clock.time()
-                return await self._store.write(lambda c: notes.update(c, owner, note_id, text, tags, now))
+                return await self._write(lambda c: notes.update(c, owner, note_id, text, tags, now))
             case sc.MemoryRemove(note_id=note_id):
-                return await self._store.write(lambda c: notes.remove(c, owner, note_id))
+                return await self._write(lambda c: notes.remove(c, owner, note_id))
             case sc.MemorySearch(text=text, tags=tags, limit=limit):
                 if not text.strip():
                     return await self._store.read(lambda c: notes.newest(c, owner, tags, limit))
+                await self._backlog.catch_up()
                 return await self._store.read(
                     lambda c: notes.search(c, self._vectors, owner, text, tags, limit)
                 )
+
+    async def _write(self, work: Callable[[apsw.Connection], T]) -> T:
+        try:
+            return await self._store.write(work)
+        except UnicodeEncodeError:
+            raise InvalidArgument("the text holds half a character (a lone surrogate)") from None
+        finally:
+            self._backlog.wrote()
 
     def statistics(self) -> dict[str, int]:
         return {"vector_bytes": self._vectors.num_bytes}

@@ -5,6 +5,7 @@ the search; knows neither callers nor threads: each function gets a connection.
 """
 
 import re
+from typing import Any
 
 import apsw
 import msgspec
@@ -14,6 +15,7 @@ from aios.abi.errors import Corrupt, NotFound, QuotaExceeded
 from aios.abi.syscalls import Done, Note, NoteHit, NoteHits
 from aios.drivers.sqlite import checksum
 from aios.drivers.vectors import VectorCache, VectorIndex
+from aios.kernel.indexing import is_full
 from aios.kernel.words import TOKENIZER, match_any, owner_word
 
 SCHEMA = (
@@ -29,10 +31,12 @@ SCHEMA = (
     CREATE TABLE note_tags (
         owner TEXT NOT NULL, tag TEXT NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (owner, tag, number)
     ) WITHOUT ROWID;
+    CREATE INDEX note_tags_by_number ON note_tags (owner, number);
     CREATE VIRTUAL TABLE note_words USING fts5 (
         owner, body, content='', contentless_delete=1, tokenize='{TOKENIZER}'
     );
     INSERT INTO note_words (note_words, rank) VALUES ('rank', 'bm25(0.0, 1.0)');
+    CREATE TABLE notes_pending (place INTEGER PRIMARY KEY, docid INTEGER NOT NULL);
     """,
 )
 
@@ -72,7 +76,8 @@ def add(connection: apsw.Connection, owner: str, body: Body, max_notes: int) -> 
         "INSERT INTO notes (owner, number, stamp, body, checksum) VALUES (?, ?, ?, ?, ?)",
         (owner, number, stamp, data, check),
     )
-    _index(connection, connection.last_insert_rowid(), owner, number, body)
+    _changed(connection, connection.last_insert_rowid())
+    _tag(connection, owner, number, body.tags)
     return _note(owner, number, body)
 
 
@@ -95,8 +100,10 @@ def update(
     connection.execute(
         "UPDATE notes SET stamp = ?, body = ?, checksum = ? WHERE docid = ?", (stamp, data, check, docid)
     )
-    _unindex(connection, docid, owner, number, old)
-    _index(connection, docid, owner, number, body)
+    _changed(connection, docid)
+    if body.tags != old.tags:
+        _untag(connection, owner, number)
+        _tag(connection, owner, number, body.tags)
     return _note(owner, number, body)
 
 
@@ -105,10 +112,26 @@ def remove(connection: apsw.Connection, owner: str, note_id: str) -> Done:
     number = _number(note_id)
     docid, _, _ = _row(connection, owner, number)
     connection.execute("DELETE FROM notes WHERE docid = ?", (docid,))
-    connection.execute("DELETE FROM note_words WHERE rowid = ?", (docid,))
-    connection.execute("DELETE FROM note_tags WHERE owner = ? AND number = ?", (owner, number))
+    _changed(connection, docid)
+    _untag(connection, owner, number)
     _step(connection, owner, 0, -1)
     return Done()
+
+
+def index_pending(connection: apsw.Connection) -> None:
+    """Bring the search by words up to date."""
+    rows: list[tuple[Any, ...]] = connection.execute(
+        "SELECT DISTINCT p.docid, owner, number, body, checksum "
+        "FROM notes_pending p LEFT JOIN notes USING (docid)"
+    ).fetchall()
+    for docid, owner, number, data, check in rows:
+        connection.execute("DELETE FROM note_words WHERE rowid = ?", (docid,))
+        if owner is not None and check == _check(owner, number, data):
+            connection.execute(
+                "INSERT INTO note_words (rowid, owner, body) VALUES (?, ?, ?)",
+                (docid, owner_word(owner), _decoder.decode(data).words),
+            )
+    connection.execute("DELETE FROM notes_pending")
 
 
 def newest(connection: apsw.Connection, owner: str, tags: tuple[str, ...], limit: int) -> NoteHits:
@@ -187,16 +210,15 @@ def _catch_up(connection: apsw.Connection, owner: str, index: VectorIndex) -> No
     )
     for number, stamp, data, check in rows:
         index.stamp = stamp
-        if check == checksum(owner.encode(), str(number).encode(), data):
+        if check == _check(owner, number, data):
             numbers.append(number)
             texts.append(_decoder.decode(data).words)
     if numbers:
         index.put(numbers, texts)
     num_notes = connection.execute("SELECT num_notes FROM note_owners WHERE owner = ?", (owner,)).get or 0
     if len(index) > num_notes:
-        live = {
-            number for (number,) in connection.execute("SELECT number FROM notes WHERE owner = ?", (owner,))
-        }
+        rows = connection.execute("SELECT number FROM notes WHERE owner = ?", (owner,))
+        index.keep_only({number for (number,) in rows})
 
 
 def _tagged(connection: apsw.Connection, owner: str, tags: tuple[str, ...]) -> set[int] | None:
@@ -220,20 +242,19 @@ def _step(connection: apsw.Connection, owner: str, num_ids: int, num_notes: int)
     return row[0], row[1], row[2]
 
 
-def _index(connection: apsw.Connection, docid: int, owner: str, number: int, body: Body) -> None:
-    connection.execute(
-        "INSERT INTO note_words (rowid, owner, body) VALUES (?, ?, ?)", (docid, owner_word(owner), body.words)
-    )
-    for tag in dict.fromkeys(body.tags):
+def _changed(connection: apsw.Connection, docid: int) -> None:
+    connection.execute("INSERT INTO notes_pending (docid) VALUES (?)", (docid,))
+    if is_full(connection):
+        index_pending(connection)
+
+
+def _tag(connection: apsw.Connection, owner: str, number: int, tags: tuple[str, ...]) -> None:
+    for tag in tags:
         connection.execute("INSERT INTO note_tags VALUES (?, ?, ?)", (owner, tag, number))
 
 
-def _unindex(connection: apsw.Connection, docid: int, owner: str, number: int, body: Body) -> None:
-    connection.execute("DELETE FROM note_words WHERE rowid = ?", (docid,))
-    for tag in body.tags:
-        connection.execute(
-            "DELETE FROM note_tags WHERE owner = ? AND tag = ? AND number = ?", (owner, tag, number)
-        )
+def _untag(connection: apsw.Connection, owner: str, number: int) -> None:
+    connection.execute("DELETE FROM note_tags WHERE number = ?2 AND owner = ?1", (owner, number))
 
 
 def _find(connection: apsw.Connection, owner: str, number: int) -> tuple[int, bytes, bytes] | None:
@@ -265,11 +286,17 @@ def _number(note_id: str) -> int:
 
 def _sealed(owner: str, number: int, body: Body) -> tuple[bytes, bytes]:
     data = _encoder.encode(body)
-    return data, checksum(owner.encode(), str(number).encode(), data)
+    return data, _check(owner, number, data)
+
+
+def _check(owner: str, number: int, data: object) -> bytes:
+    if not isinstance(data, bytes):
+        return b""
+    return checksum(owner.encode(), str(number).encode(), data)
 
 
 def _open(owner: str, number: int, data: bytes, check: bytes) -> Body:
-    if not isinstance(data, bytes) or check != checksum(owner.encode(), str(number).encode(), data):
+    if check != _check(owner, number, data):
         raise Corrupt(f"note 'n{number}' does not match its checksum")
     return _decoder.decode(data)
 

@@ -6,6 +6,10 @@ By the time a call comes here the kernel has checked that its caller may make it
 
 import base64
 import binascii
+from collections.abc import Callable
+from typing import TypeVar
+
+import apsw
 
 from aios.abi import syscalls as sc
 from aios.abi.errors import Internal, InvalidArgument
@@ -13,9 +17,11 @@ from aios.drivers.clock import Clock
 from aios.drivers.store import Store
 from aios.kernel import file_search, files, versions
 from aios.kernel.config import StorageConfig
+from aios.kernel.indexing import Backlog
 from aios.kernel.paths import check_folder, check_path
 from aios.kernel.process import Caller
 
+T = TypeVar("T")
 Content = sc.StorageCreate | sc.StorageWrite | sc.StorageAppend
 
 
@@ -23,6 +29,7 @@ class StorageManager:
     def __init__(self, store: Store, config: StorageConfig, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._backlog = Backlog(store, file_search.index_pending)
         self._limits = files.Limits(config.max_file_bytes, config.max_files, config.max_owner_bytes)
 
     async def start(self) -> None:
@@ -52,27 +59,23 @@ class StorageManager:
         match call:
             case sc.StorageCreate():
                 change = self._change("create", caller)
-                return await self._store.write(lambda c: files.write(c, owner, path, content, change, limits))
+                return await self._write(lambda c: files.write(c, owner, path, content, change, limits))
             case sc.StorageWrite():
                 change = self._change("write", caller)
-                return await self._store.write(lambda c: files.write(c, owner, path, content, change, limits))
+                return await self._write(lambda c: files.write(c, owner, path, content, change, limits))
             case sc.StorageAppend():
                 change = self._change("append", caller)
-                return await self._store.write(
-                    lambda c: files.append(c, owner, path, content, change, limits)
-                )
+                return await self._write(lambda c: files.append(c, owner, path, content, change, limits))
 
     async def _undo(self, caller: Caller, call: sc.StorageDelete | sc.StorageRollback) -> sc.Reply:
         owner, path, limits = call.owner or caller.principal, call.path, self._limits
         match call:
             case sc.StorageDelete():
                 change = self._change("delete", caller)
-                return await self._store.write(lambda c: files.delete(c, owner, path, change))
+                return await self._write(lambda c: files.delete(c, owner, path, change))
             case sc.StorageRollback(version=version):
                 change = self._change("rollback", caller)
-                return await self._store.write(
-                    lambda c: files.rollback(c, owner, path, version, change, limits)
-                )
+                return await self._write(lambda c: files.rollback(c, owner, path, version, change, limits))
 
     async def _read(self, owner: str, call: sc.StorageRead | sc.StorageStat | sc.StorageHistory) -> sc.Reply:
         path = call.path
@@ -91,7 +94,14 @@ class StorageManager:
                 check_folder(folder)
                 return await self._store.read(lambda c: files.entries(c, owner, folder, limit))
             case sc.StorageSearch(text=text):
+                await self._backlog.catch_up()
                 return await self._store.read(lambda c: file_search.search(c, owner, text, limit))
+
+    async def _write(self, work: Callable[[apsw.Connection], T]) -> T:
+        try:
+            return await self._store.write(work)
+        finally:
+            self._backlog.wrote()
 
     def _change(self, verb: versions.Verb, caller: Caller) -> versions.Change:
         return versions.Change(verb, caller.principal, self._clock.time())

@@ -1,0 +1,48 @@
+"""When what was written is put into a full-text index: many entries at once, not one with each commit.
+
+SQLite's FTS5 begins a new segment with every commit that changes it, which costs more than all the rest of a
+write. So a write only notes down what changed, in a table of its own, and the index catches up before the
+next search, or when `MAX_PENDING` changes wait. Knows neither notes nor files.
+"""
+
+from collections.abc import Callable
+
+import apsw
+
+from aios.abi.errors import Corrupt, OutcomeUnknown, StorageFull, Unavailable
+from aios.drivers.store import Store
+
+MAX_PENDING = 1024
+
+Index = Callable[[apsw.Connection], None]
+"""Puts all that waits into the index."""
+
+
+class Backlog:
+    """Brings an index up to date before it is searched."""
+
+    def __init__(self, store: Store, index: Index) -> None:
+        self._store = store
+        self._index = index
+        self._num_written = 1  # What an earlier kernel left is not known, so the first search looks.
+        self._num_indexed = 0
+
+    def wrote(self) -> None:
+        """Something was written, or may have been."""
+        self._num_written += 1
+
+    async def catch_up(self) -> None:
+        """Index what was written before this call. Searching goes on with a disk that takes no writes."""
+        num_written = self._num_written
+        if num_written == self._num_indexed:
+            return
+        try:
+            await self._store.write(self._index)
+        except (StorageFull, Unavailable, OutcomeUnknown, Corrupt):
+            return
+        self._num_indexed = max(self._num_indexed, num_written)
+
+
+def is_full(connection: apsw.Connection) -> bool:
+    """Whether so many changes wait that they should be indexed now; ask after noting one down."""
+    return connection.last_insert_rowid() >= MAX_PENDING
