@@ -109,7 +109,10 @@ class KernelDouble:
             await self.changed.wait_for(is_so)
 
     def statistics(self) -> dict[str, Any]:
-        return {"scheduler": {"waiting": 3, "policy": "rr"}, "ok": True, "cores": {"nano-1": {"load": 0.5}}}
+        return {
+            "scheduler": {"waiting": 3, "policy": "rr"},
+            "cores": [{"name": "nano", "slots": 64, "health": "ok"}],
+        }
 
     def cores(self) -> list[Any]:
         return []

@@ -5,19 +5,30 @@ from collections.abc import Iterator
 from typing import Any
 
 _NOT_A_NAME = re.compile(r"[^a-zA-Z0-9_]+")
+_Sample = tuple[str, str, int | float]
 
 
 def render(statistics: dict[str, Any]) -> str:
-    """`{"scheduler": {"waiting": 3}}` becomes `aios_scheduler_waiting 3`. What is no number is left out."""
-    lines = [f"# TYPE {name} gauge\n{name} {value}" for name, value in _numbers("aios", statistics)]
+    """`{"waiting": 3}` becomes `aios_waiting 3`; entries of a list, by name, `aios_cores_slots{name="nano"} 64`.
+
+    What is no number is left out.
+    """
+    lines: list[str] = []
+    for name, label, value in sorted(_samples("aios", "", statistics)):
+        kind = f"# TYPE {name} gauge"
+        if kind not in lines:
+            lines.append(kind)
+        lines.append(f"{name}{label} {value}")
     return "\n".join(lines) + "\n"
 
 
-def _numbers(name: str, value: Any) -> Iterator[tuple[str, int | float]]:
+def _samples(name: str, label: str, value: Any) -> Iterator[_Sample]:
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _numbers(f"{name}_{_NOT_A_NAME.sub('_', str(key))}", inner)
-    elif isinstance(value, bool):
-        yield name, int(value)
-    elif isinstance(value, int | float):
-        yield name, value
+            yield from _samples(f"{name}_{_NOT_A_NAME.sub('_', str(key))}", label, inner)
+    elif isinstance(value, list):
+        for entry in value:
+            if isinstance(entry, dict) and "name" in entry:
+                yield from _samples(name, f'{{name="{_NOT_A_NAME.sub("_", str(entry["name"]))}"}}', entry)
+    elif isinstance(value, bool | int | float):
+        yield name, label, value if isinstance(value, float) else int(value)
