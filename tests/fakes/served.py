@@ -1,11 +1,13 @@
-"""A kernel that answers by a script, served by the real servers on loopback."""
+"""A kernel that answers by a script, the real servers before it, and the official client to them."""
 
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import openai
 from msgspec import Struct
 
 from aios.abi.errors import Unauthenticated
@@ -61,3 +63,9 @@ async def served(kernel: ScriptedKernel) -> AsyncIterator[str]:
         config = Config(data=Path(folder), port=0, socket=Path(folder, "s"))
         async with serving(kernel, config) as address:
             yield address.url
+
+
+def official_client(url: str, key: str) -> openai.AsyncOpenAI:
+    """The openai client for a server at `url`, without certificates: they take longer to load than a test."""
+    plain = openai.DefaultAsyncHttpxClient(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    return openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, http_client=plain)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -20,7 +19,7 @@ from aios.abi.wire import MAX_FRAME
 from aios.drivers.llm import Generation
 from aios.drivers.llm_remote import OpenAIDriver
 from aios.server.openai_request import BadField, read_request
-from fakes.served import Answering, Emit, ScriptedKernel, served
+from fakes.served import Answering, Emit, ScriptedKernel, official_client, served
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
 TOOLS: Any = [
@@ -53,12 +52,7 @@ async def door(
     answer: Answering, key: str = "key-1"
 ) -> AsyncIterator[tuple[openai.AsyncOpenAI, ScriptedKernel]]:
     kernel = ScriptedKernel(answer)
-    # Without certificates, which take longer to load than all else here takes.
-    plain = openai.DefaultAsyncHttpxClient(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-    async with (
-        served(kernel) as url,
-        openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, http_client=plain) as client,
-    ):
+    async with served(kernel) as url, official_client(url, key) as client:
         yield client, kernel
 
 
