@@ -6,7 +6,7 @@ import sys
 
 import psutil
 import pytest
-from tools_under_test import ALICE, SAMPLES
+from tools_under_test import ALICE, SAMPLES, until
 
 from aios.abi import syscalls as sc
 from aios.abi.errors import ToolFailed
@@ -125,11 +125,9 @@ async def test_a_forged_answer_ends_the_host(tools, header, sentence):
 
 async def test_nothing_is_left_when_the_kernel_is_killed():
     kernel = await asyncio.create_subprocess_exec(sys.executable, "-c", _KERNEL, f"{SAMPLES}:hang")
-    tree: list[psutil.Process] = []
-    async with asyncio.timeout(60):
-        while len(tree) < 4:  # supervisor, worker, child, grandchild
-            await asyncio.sleep(0)
-            tree = psutil.Process(kernel.pid).children(recursive=True)
+    parent = psutil.Process(kernel.pid)
+    await until(lambda: len(parent.children(recursive=True)) >= 4)  # supervisor, worker, child, grandchild
+    tree = parent.children(recursive=True)
     kernel.kill()
     await kernel.wait()
     gone, alive = psutil.wait_procs(tree, timeout=30)

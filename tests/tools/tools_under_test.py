@@ -55,7 +55,7 @@ def descendants() -> set[psutil.Process]:
 
 
 async def until(condition) -> None:
-    """Let the loop turn until something has happened."""
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - nobody announces what another process has done
-            await asyncio.sleep(0)
+    """Wait until another process has done something, which nobody announces."""
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)

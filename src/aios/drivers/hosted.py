@@ -113,7 +113,7 @@ class HostPool:
         """Run the tool once; what came of it, be it an error.
 
         Raises `ToolFailed` where its process broke, `DeadlineExceeded` after `timeout_s` seconds,
-        `Overloaded` where there is no room for its process, `InvalidArgument` where the arguments are no JSON.
+        `Overloaded` where there is no room for its process, `InvalidArgument` where arguments are no JSON.
         Cancelling ends the process.
         """
         message = _encode(arguments)
