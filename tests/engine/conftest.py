@@ -2,8 +2,11 @@
 
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in the engine's process; read when numpy is loaded
 
 import numpy as np
 import pytest

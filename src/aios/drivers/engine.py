@@ -158,7 +158,7 @@ class Engine:
         self._snapshots.check()
 
     def _submit(self, run_id: int, job: Generation, resume: Snapshot | None) -> None:
-        if len(self._waiting) >= self._slots:
+        if len(self._running) + len(self._waiting) >= 2 * self._slots:
             raise Overloaded(f"the model has {self._slots} slots, and as many calls wait for them already")
         run = self._snapshots.take(resume.handle) if resume is not None else None
         if run is None:
