@@ -1,0 +1,69 @@
+"""A store in a fresh folder, and its managers on a clock that stands still."""
+
+from pathlib import Path
+
+import pytest
+
+from aios.abi import syscalls as sc
+from aios.drivers.clock import ManualClock
+from aios.drivers.store import Store
+from aios.kernel.config import MemoryConfig, StorageConfig
+from aios.kernel.memory import MemoryManager
+from aios.kernel.process import Caller
+from aios.kernel.storage import StorageManager
+
+
+class Agent:
+    """Makes calls of one principal."""
+
+    def __init__(self, managers: "Managers", principal: str) -> None:
+        self._managers = managers
+        self._caller = Caller(1, principal)
+
+    async def __call__(self, call: sc.SystemCall) -> sc.Reply:
+        is_memory = type(call).__name__.startswith("Memory")
+        manager = self._managers.memory if is_memory else self._managers.storage
+        return await manager.execute(self._caller, call)
+
+
+class Managers:
+    def __init__(self, store: Store, memory: MemoryConfig, storage: StorageConfig) -> None:
+        self.store = store
+        self.clock = ManualClock()
+        self.memory = MemoryManager(store, memory, self.clock)
+        self.storage = StorageManager(store, storage, self.clock)
+
+    def agent(self, principal: str = "alice") -> Agent:
+        return Agent(self, principal)
+
+    async def __aenter__(self) -> "Managers":
+        await self.store.start()
+        await self.memory.start()
+        await self.storage.start()
+        return self
+
+    async def __aexit__(self, *exit: object) -> None:
+        await self.store.close()
+
+
+def managers_at(
+    path: Path, memory: MemoryConfig = MemoryConfig(), storage: StorageConfig = StorageConfig()
+) -> Managers:
+    return Managers(Store(path / "aios.db"), memory, storage)
+
+
+@pytest.fixture
+def at():
+    """Makes managers over the data in a folder."""
+    return managers_at
+
+
+@pytest.fixture
+async def managers(tmp_path):
+    async with managers_at(tmp_path) as managers:
+        yield managers
+
+
+@pytest.fixture
+def agent(managers):
+    return managers.agent()

@@ -1,0 +1,184 @@
+"""What a disk can do to the store: no room, failing flushes, damage, and the death of the process."""
+
+import subprocess
+import sys
+
+import apsw
+import pytest
+
+from aios.abi.errors import Corrupt, OutcomeUnknown, StorageFull, Unavailable
+from aios.drivers.sqlite import get_blob, put_blob
+from aios.drivers.store import Store
+
+
+class Disk(apsw.VFS):
+    """The real disk, which fails on order."""
+
+    def __init__(self) -> None:
+        self.write_error: Exception | None = None
+        self.sync_error: Exception | None = None
+        super().__init__("faulty", "")
+
+    def xOpen(self, name, flags):
+        return File(self, name, flags)
+
+
+class File(apsw.VFSFile):
+    def __init__(self, disk, name, flags) -> None:
+        self._disk = disk
+        super().__init__("", name, flags)
+
+    def xWrite(self, data, offset):
+        if self._disk.write_error:
+            raise self._disk.write_error
+        super().xWrite(data, offset)
+
+    def xSync(self, flags):
+        if self._disk.sync_error:
+            raise self._disk.sync_error
+        super().xSync(flags)
+
+
+@pytest.fixture
+def disk():
+    disk = Disk()
+    yield disk
+    disk.unregister()
+
+
+@pytest.fixture
+async def store(tmp_path, disk):
+    store = Store(tmp_path / "aios.db", vfs="faulty")
+    await store.start()
+    await store.migrate("t", ("CREATE TABLE t (a INTEGER PRIMARY KEY, b)",))
+    await store.write(insert("before"))
+    await store.read(values)
+    yield store
+    await store.close()
+
+
+def insert(value):
+    return lambda connection: connection.execute("INSERT INTO t (b) VALUES (?)", (value,)).get
+
+
+def values(connection):
+    return [b for (b,) in connection.execute("SELECT b FROM t ORDER BY a")]
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [(apsw.FullError("full"), StorageFull), (apsw.IOError("broken"), OutcomeUnknown)],
+)
+async def test_a_disk_that_takes_no_writes(store, disk, failure, expected):
+    disk.write_error = failure
+    for _ in range(2):
+        with pytest.raises(expected):
+            await store.write(insert("lost"))
+        assert await store.read(values) == ["before"]
+    disk.write_error = None
+    await store.write(insert("after"))
+    assert await store.read(values) == ["before", "after"]
+
+
+async def test_a_flush_that_fails_is_not_acknowledged(store, disk):
+    disk.sync_error = apsw.IOError("broken")
+    with pytest.raises(OutcomeUnknown):
+        await store.write(insert("unsure"))
+    disk.sync_error = None
+    await store.write(insert("after"))
+    assert "after" in await store.read(values)
+
+
+async def test_a_transaction_that_outgrows_the_disk_on_the_way(store, disk):
+    def fill(connection):
+        connection.pragma("cache_size", 10)
+        disk.write_error = apsw.FullError("full")
+        for _ in range(200):
+            connection.execute("INSERT INTO t (b) VALUES (?)", ("x" * 4000,))
+
+    with pytest.raises(StorageFull):
+        await store.write(fill)
+    disk.write_error = None
+    await store.write(insert("after"))
+    assert await store.read(values) == ["before", "after"]
+
+
+async def test_a_disk_that_cannot_be_opened_again_is_unavailable_until_it_can(store, disk, tmp_path):
+    disk.write_error = apsw.FullError("full")
+    with pytest.raises(StorageFull):
+        await store.write(insert("lost"))
+    disk.write_error = None
+    (tmp_path / "aios.db").rename(tmp_path / "away.db")
+    (tmp_path / "aios.db").mkdir()
+    with pytest.raises(Unavailable):
+        await store.write(insert("lost"))
+    (tmp_path / "aios.db").rmdir()
+    (tmp_path / "away.db").rename(tmp_path / "aios.db")
+    await store.write(insert("after"))
+    assert await store.read(values) == ["before", "after"]
+
+
+async def test_a_damaged_blob_is_found_and_the_others_are_served(store):
+    good, bad = [await store.write(lambda c, n=n: put_blob(c, b"content %d" % n)) for n in range(2)]
+    await store.write(lambda c: c.execute("UPDATE blobs SET content = x'00' WHERE id = ?", (bad,)).get)
+    with pytest.raises(Corrupt):
+        await store.read(lambda c: get_blob(c, bad))
+    assert await store.read(lambda c: get_blob(c, good)) == b"content 0"
+
+
+async def test_equal_blobs_are_kept_once(store):
+    assert await store.write(lambda c: put_blob(c, b"x")) == await store.write(lambda c: put_blob(c, b"x"))
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from aios.abi.syscalls import MemoryAdd, StorageAppend
+from aios.drivers.clock import SystemClock
+from aios.drivers.store import Store
+from aios.kernel.config import MemoryConfig, StorageConfig
+from aios.kernel.memory import MemoryManager
+from aios.kernel.process import Caller
+from aios.kernel.storage import StorageManager
+
+async def write(manager, caller, call):
+    while True:
+        await manager.execute(caller, call)
+        print(caller.principal, type(call).__name__, flush=True)
+
+async def main():
+    store = Store(Path(sys.argv[1]))
+    await store.start()
+    memory = MemoryManager(store, MemoryConfig(), SystemClock())
+    storage = StorageManager(store, StorageConfig(), SystemClock())
+    await memory.start()
+    await storage.start()
+    calls = [(memory, MemoryAdd(text="kept")), (storage, StorageAppend(path="log", content="x"))]
+    await asyncio.gather(*(write(m, Caller(n, f"agent.{n}"), call) for n in range(10) for m, call in calls))
+
+asyncio.run(main())
+"""
+
+
+async def test_nothing_acknowledged_is_lost_when_the_process_is_killed(tmp_path, at):
+    acknowledged: dict[tuple[str, str], int] = {}
+    for num_lines in (40, 90):
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path / "aios.db")], stdout=subprocess.PIPE, text=True
+        )
+        lines = [process.stdout.readline() for _ in range(num_lines)]
+        process.kill()
+        lines += process.stdout.read().splitlines(keepends=True)
+        process.stdout.close()
+        process.wait()
+        for principal, call in (line.split() for line in lines if line.endswith("\n")):
+            acknowledged[principal, call] = acknowledged.get((principal, call), 0) + 1
+    async with at(tmp_path) as managers:
+        counts = {
+            "MemoryAdd": "SELECT num_notes FROM note_owners WHERE owner = ?",
+            "StorageAppend": "SELECT size FROM files WHERE owner = ?",
+        }
+        for (principal, call), num in acknowledged.items():
+            found = await managers.store.read(lambda c, p=principal, q=counts[call]: c.execute(q, (p,)).get)
+            assert found >= num, (principal, call)
+    assert sum(acknowledged.values()) >= 130
