@@ -339,8 +339,12 @@ NAMES = ["model", "messages", "role", "content", "tools", "stop", "n", "stream",
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 
 
-@given(st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(NAMES), inner)))
-@settings(max_examples=30)
+@given(
+    st.recursive(
+        LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner)
+    )
+)
+@settings(max_examples=20)
 def test_whatever_json_comes_is_a_call_or_a_refusal(body: Any) -> None:
     with suppress(BadField):
         assert isinstance(read_request(json.dumps(body).encode()).call, LlmGenerate)
