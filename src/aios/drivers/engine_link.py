@@ -27,7 +27,12 @@ _BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "
 
 
 class EngineLink(Protocol):
-    """A started engine. Events come by the callback given at the start."""
+    """An engine. Events come by the callback that the link was made with."""
+
+    @property
+    def pid(self) -> int | None:
+        """The engine's own process; None where it has none."""
+        ...
 
     async def start(self, load: Load) -> Ready:
         """`Unavailable` when the model can't be loaded."""
@@ -48,6 +53,10 @@ class ProcessLink:
         self._ready: asyncio.Future[Ready] | None = None
         self._stderr = b""
         self._closing = False
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
 
     async def start(self, load: Load) -> Ready:
         self._process = await asyncio.create_subprocess_exec(
@@ -138,6 +147,10 @@ class InlineLink:
         self._on_events = on_events
         self._pump: asyncio.Task[None] | None = None
         self.engine: Engine | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return None
 
     async def start(self, load: Load) -> Ready:
         from aios.drivers.engine import Engine

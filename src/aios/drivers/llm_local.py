@@ -88,6 +88,11 @@ class EmbeddedDriver:
     def window(self) -> int:
         return self._window
 
+    @property
+    def engine_pid(self) -> int | None:
+        """The process that runs the engine now; None where none does."""
+        return self._link.pid if self._link is not None else None
+
     async def start(self) -> None:
         await self._ready_link()
 
