@@ -19,7 +19,7 @@ HANG = object()
 Answer = str | Message | AiosError | object
 """A text, an assistant's message with tool calls, an error to raise, or `HANG`."""
 
-_WORDS = ["the", "a", "model", "agent", "core", "slot", "note", "file", "tool", "task", "waits", "runs", "reads", "writes", "then", "and", "or", "so"]
+_WORDS = ("agent", "core", "slot", "note", "file", "tool", "task", "waits", "runs", "reads", "then", "and")
 
 
 def babble(job: Generation) -> str:

@@ -1,7 +1,7 @@
 """ACCESS MANAGER: one `authorize` before every call, from the one rule that each row of the table has.
 
-The default is a process's own things only, and what it may not see looks the same as what is not there. Rules are
-plain functions that take `now`; the operator, the person who runs the kernel, may do everything.
+The default is a process's own things only, and what it may not see looks the same as what is not there.
+Rules are plain functions that take `now`. The operator, the person who runs the kernel, may do everything.
 """
 
 from collections.abc import Callable
@@ -140,7 +140,7 @@ def _thing(resource: sc.Resource, verb: sc.GrantVerb, field: str = "") -> Rule:
 
 
 def _kin(*, relatives: bool = False) -> Rule:
-    """For a call about a process: itself and its ancestors may; with `relatives` its program and siblings, too."""
+    """For a call about a process: itself and its ancestors may; `relatives` are its program and siblings."""
 
     def rule(access: AccessManager, process: Process, call: Any, now: float) -> Verdict:
         pid = process.pid if call.pid is None else call.pid

@@ -1,4 +1,4 @@
-"""Operations that wait for a person's yes. Each binds the process, its principal and the exact call, and counts once.
+"""Operations that wait for a person's yes. Each binds process, principal and the exact call, and counts once.
 
 Knows neither who may say yes (access.py) nor what happens then: that is told to `on_decision`.
 """
@@ -96,7 +96,7 @@ def _digest(caller: Caller, call: SystemCall) -> bytes:
 
 
 def _text(caller: Caller, row: Row, call: SystemCall) -> str:
-    """What a person reads. Made here from the call itself, never from words the agent chose to describe it."""
+    """What a person reads. Made here from the call itself, never from words that the agent chose."""
     arguments = msgspec.json.encode(call).decode()
     if len(arguments) > 500:
         arguments = f"{arguments[:500]}… ({len(arguments)} characters)"

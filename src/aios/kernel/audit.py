@@ -1,6 +1,7 @@
-"""The audit log: what was decided about others' things, and by whom. Rows in the store, each chained to the last.
+"""The audit log: what was decided about others' things, and by whom.
 
-An entry is written in the transaction of the effect it tells of. Changing or removing one breaks the chain from there on.
+Each row carries the hash of the one before it, and is written in the transaction of the effect it tells of:
+changing or removing one breaks the chain from there on.
 """
 
 import json
@@ -27,7 +28,7 @@ CREATE TABLE audit (
 
 
 class AuditEntry(Struct, frozen=True):
-    """One line: who (process and principal) did what (`event`) to what (`subject`), when (since the epoch)."""
+    """One line: who (process and principal) did what (`event`) to what (`subject`), and when."""
 
     seq: int
     time: float

@@ -1,6 +1,6 @@
 """CONTEXT MANAGER: the snapshots of interrupted generations, and fitting a conversation into a window.
 
-Keeps at most one snapshot for each task, and only while the task lives. What a snapshot holds is the driver's.
+Keeps at most one snapshot for each task, and only while the task lives. What is in it is the driver's.
 """
 
 from collections.abc import Callable
@@ -74,7 +74,7 @@ def fit(num_prompt_tokens: int, max_tokens: int, window: int) -> int:
     room = window - num_prompt_tokens
     if room < 1:
         raise ContextOverflow(
-            f"the prompt takes {num_prompt_tokens} tokens and the model's window is {window}, prompt and answer "
-            "together: shorten the conversation or offer fewer tools"
+            f"the prompt takes {num_prompt_tokens} tokens and the window is {window} for prompt and answer: "
+            "shorten the conversation or offer fewer tools"
         )
     return min(max_tokens, room)

@@ -1,4 +1,4 @@
-"""LLM CORES: one for each replica of a model. Chooses the cores that may serve a call, and says what a failure means.
+"""LLM CORES: one for each replica of a model. Says which may serve a call, and what a failure means.
 
 Knows drivers by their protocol only. Slots and queues are the scheduler's.
 """
@@ -46,7 +46,7 @@ class Core:
 
     @property
     def narrows_window(self) -> bool:
-        """Whether the window is not the driver's own, so that the driver would not refuse what is too long."""
+        """Whether the window is not the driver's own, so that the driver does not refuse what is too long."""
         return self.window != self.driver.window
 
     def succeeded(self) -> None:
@@ -116,8 +116,8 @@ def queue_of(cores: list[str]) -> str:
 def retry_delay_s(error: AiosError, attempts: int, config: RetryConfig) -> float | None:
     """Seconds after which a generation that failed `attempts` times is tried again; None when it is not.
 
-    The endpoint's own word counts; without one the delay doubles. A wait of more than `max_delay_s` is not worth a try:
-    then the caller learns why.
+    The endpoint's own word counts; without one the delay doubles. A wait longer than `max_delay_s` is not
+    worth it: then the caller learns why.
     """
     if isinstance(error, Overloaded):
         most = config.max_refusals

@@ -76,7 +76,7 @@ class Generations:
         return Generation(call.messages, call.tools, sampling, call.tool_choice, call.response_schema)
 
     def _draw_seed(self, task: Task) -> int:
-        """At random, or from the kernel's seed and the call's place among its process's own, not from timing."""
+        """At random, or from the kernel's seed and the call's place among its process's: not from timing."""
         if self._seed is None:
             return secrets.randbits(63)
         place = f"{self._seed}/{task.pid}/{task.ordinal}".encode()

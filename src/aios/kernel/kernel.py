@@ -21,11 +21,13 @@ from aios.kernel.audit import AuditLog
 from aios.kernel.config import Config, CoreConfig
 from aios.kernel.context import ContextManager
 from aios.kernel.core import Core, Cores, CoreStatus
-from aios.kernel.dispatcher import Dispatcher, Managers
+from aios.kernel.dispatcher import Dispatcher
+from aios.kernel.flight import Flight
 from aios.kernel.generation import Generations
 from aios.kernel.grants import Grants
 from aios.kernel.journal import Journal
 from aios.kernel.lifecycle import ProcessManager
+from aios.kernel.managers import Managers
 from aios.kernel.memory import MemoryManager
 from aios.kernel.policy import policy_of
 from aios.kernel.process import Caller, Limits, Process, ProcessTable, new_token
@@ -37,8 +39,8 @@ from aios.kernel.tools import ToolManager
 class Kernel:
     """A kernel over one data folder. `async with Kernel(config) as kernel:` boots it and shuts it down.
 
-    `drivers` are LLM drivers made already, by core name: the cores are those then, with the slots and limits that the
-    configuration has for their names.
+    `drivers` are LLM drivers made already, by core name: the cores are those then, with the slots and limits
+    that the configuration has for their names.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Kernel:
         self.operator_token = ""
         """Of the operator's process. Known once the kernel has booted."""
         self.journal = Journal(config.journal.max_events, config.journal.max_samples)
+        self._flight = Flight(clock, self.journal, config.processes.max_calls)
         self._store = Store(config.data / "aios.db")
         self.audit = AuditLog(self._store, clock)
         self._processes = ProcessTable(_limits(config), clock, self._on_end)
@@ -82,7 +85,7 @@ class Kernel:
         """The one door: answer a system call of the process that `token` was given to.
 
         `emit` takes the deltas of a streaming call, on the kernel's loop. Raises an error of `aios.abi.errors`,
-        among them `DeadlineExceeded` after `timeout_s` seconds. Cancelling the awaiting task ends the call.
+        such as `DeadlineExceeded` after `timeout_s` seconds. Cancelling the awaiting task ends the call.
         """
         if not self._is_running:
             raise Unavailable("the kernel is not running")
@@ -100,7 +103,7 @@ class Kernel:
         await self.close()
 
     async def start(self) -> None:
-        """Boot. Raises `Conflict` when another kernel has the data, `Unavailable` when a core does not start."""
+        """Boot. Raises `Conflict` when another kernel has the data, `Unavailable` when a core can't start."""
         await self._store.start()
         try:
             await self.audit.start()
@@ -158,24 +161,24 @@ class Kernel:
             max_answer_tokens=config.context.max_answer_tokens,
             seed=config.seed,
         )
-        managers = Managers(self._memory, self._storage, self._tools, access, self._lifecycle)
+        managers = Managers(generations, self._memory, self._storage, self._tools, access, self._lifecycle)
         return Dispatcher(
-            config,
+            config.retry,
             clock,
+            self.journal,
+            self._flight,
             self._scheduler,
             access,
             approvals,
             self.audit,
             self._context,
             self._cores,
-            generations,
-            self.journal,
             managers,
         )
 
     def _on_end(self, process: Process) -> None:
         self._dispatcher.end_process(process)
-        if not any(other.principal == process.principal and not other.has_ended for other in self._processes):
+        if not self._processes.is_alive(process.principal):
             self._tools.forget_owner(process.principal)
 
     def _calls_of(self, caller: Caller) -> Calls:
@@ -210,7 +213,7 @@ class Kernel:
         return {
             **self.journal.statistics(),
             "processes": self._processes.num_alive,
-            "in_flight": self._dispatcher.num_in_flight,
+            "in_flight": len(self._flight),
             "resources": self._scheduler.statistics(),
             "context": self._context.statistics(),
             "tools": self._tools.statistics(),

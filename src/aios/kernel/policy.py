@@ -1,4 +1,4 @@
-"""The scheduling policies: who is next, and for how long. Plain functions of what a task is; no clock, no I/O."""
+"""The scheduling policies: who is next, and for how long. Functions of what a task is; no clock, no I/O."""
 
 import sys
 from typing import Protocol

@@ -1,13 +1,13 @@
 """The process table: who calls, on whose behalf, and what it has used.
 
-Owns every process, its token's hash, its mailbox and those that wait for its end. Knows neither the rules of who
-may do what (access.py) nor what is kept on disk (lifecycle.py).
+Owns every process, its token's hash, its mailbox and those that wait for its end. Knows neither who may do
+what to whom (access.py) nor what is kept on disk (lifecycle.py).
 """
 
 import asyncio
 import heapq
 import secrets
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 
@@ -125,6 +125,8 @@ class ProcessTable:
         self._on_end = on_end
         self._processes: dict[int, Process] = {}
         self._by_token: dict[bytes, Process] = {}
+        self._num_of: Counter[str] = Counter()
+        """Processes alive, by principal."""
         self._ended: deque[int] = deque()
         self._leases: list[tuple[float, int]] = []
         self._lease_timer: Timer | None = None
@@ -170,10 +172,15 @@ class ProcessTable:
         process.last_call = self._clock.now()
         self._processes[process.pid] = process
         self._by_token[process.token_hash] = process
+        self._num_of[process.principal] += 1
         self.last_pid = max(self.last_pid, process.pid)
         if lease_s is not None:
             process.lease_s = lease_s
             self._watch(process.last_call + lease_s, process.pid)
+
+    def is_alive(self, principal: str) -> bool:
+        """Whether any process of this principal is."""
+        return principal in self._num_of
 
     def is_ancestor(self, pid: int, of: Process) -> bool:
         """Whether the process `pid` is above another in the tree."""
@@ -193,6 +200,9 @@ class ProcessTable:
         ended = [process]
         process.state, process.result = state, result
         del self._by_token[process.token_hash]
+        self._num_of[process.principal] -= 1
+        if not self._num_of[process.principal]:
+            del self._num_of[process.principal]
         self._ended.append(process.pid)
         for pid in sorted(process.children):
             if child := self._processes.get(pid):

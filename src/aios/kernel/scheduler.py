@@ -48,7 +48,7 @@ class Scheduler:
         self._turns = count()
         self._queues: dict[str, RunQueue] = {}
         self._served_by: dict[str, list[Resource]] = {}
-        self._held: dict[int, dict[Task, str]] = {}
+        self._held: dict[int, set[Task]] = {}
         self.resources: dict[str, Resource] = {}
 
     # ---- what there is
@@ -117,8 +117,7 @@ class Scheduler:
         """Take a task out of where it waits, if it waits."""
         if task.is_held:
             task.is_held = False
-            held = self._held[task.pid]
-            del held[task]
+            self._held[task.pid].remove(task)
         elif task.queue is not None:
             self._queues[task.queue].discard(task)
         task.queue = None
@@ -149,21 +148,21 @@ class Scheduler:
 
     def hold(self, pid: int, tasks: Sequence[Task]) -> None:
         """Set those of a process's `tasks` that wait aside, and those that come: they wait in no queue."""
-        held = self._held.setdefault(pid, {})
+        held = self._held.setdefault(pid, set())
         for task in tasks:
             queue = task.queue
             if queue is not None and not task.is_held:
                 self._queues[queue].discard(task)
                 task.is_held = True
-                held[task] = queue
+                held.add(task)
 
-    def let_go(self, pid: int) -> list[tuple[Task, str]]:
-        """End the hold. Gives the tasks that were set aside and their queues, oldest first, to be put back."""
-        held = self._held.pop(pid, {})
+    def let_go(self, pid: int) -> list[Task]:
+        """End the hold. Gives the tasks set aside, oldest first, to be put back."""
+        held = self._held.pop(pid, set())
         for task in held:
             task.is_held = False
             task.queue = None
-        return sorted(held.items(), key=lambda item: item[0].id)
+        return sorted(held, key=lambda task: task.id)
 
     # ---- looking
 
@@ -197,7 +196,7 @@ class Scheduler:
             self._queues[queue].add(task, first=first)
         else:
             task.is_held = True
-            held[task] = queue
+            held.add(task)
 
     def _in_order(self, resource: Resource) -> list[RunQueue]:
         """Its queues that are not empty, the one whose turn it is first."""

@@ -38,7 +38,6 @@ class Task:
         "is_yielding",
         "job",
         "must_stop",
-        "num_slices",
         "num_switches",
         "ordinal",
         "owner",
@@ -103,7 +102,6 @@ class Task:
         """What a core is asked; the same in each slice."""
         self.has_emitted = False
         self.attempts = 0
-        self.num_slices = 0
         self.num_switches = 0
         self.first_run: float | None = None
         self.slice_began = 0.0

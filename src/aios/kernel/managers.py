@@ -1,0 +1,67 @@
+"""Which manager executes a call, by its group. The dispatcher knows managers by these few verbs only."""
+
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from aios.abi import syscalls as sc
+from aios.abi.errors import Internal
+from aios.kernel.process import Caller, Process
+from aios.kernel.task import Task
+
+
+class Manager(Protocol):
+    """Executes the calls of a group, and is given no others."""
+
+    async def execute(self, caller: Caller, call: Any) -> sc.Reply: ...
+
+
+class Tools(Manager, Protocol):
+    """Executes tool calls; those that cannot run now are passed over. `ended` is told what `started` gave."""
+
+    def can_start(self, call: sc.ToolRun, caller: Caller) -> bool: ...
+
+    def started(self, call: sc.ToolRun, caller: Caller) -> Any: ...
+
+    def ended(self, started: Any) -> None: ...
+
+
+class Control(Protocol):
+    """Executes the calls that steer the kernel itself: at once, holding no slot."""
+
+    async def execute(self, process: Process, call: sc.SystemCall) -> sc.Reply: ...
+
+
+class Generator(Protocol):
+    """Runs generations, a slice at a time: None says that one was interrupted."""
+
+    async def run_slice(self, task: Task) -> sc.Reply | None: ...
+
+
+class Managers(Struct, frozen=True):
+    """One executor for each group."""
+
+    llm: Generator
+    memory: Manager
+    storage: Manager
+    tool: Tools
+    access: Control
+    process: Control
+
+    async def execute(self, task: Task, process: Process) -> sc.Reply | None:
+        """One slice of a task. None: it was interrupted and waits again."""
+        match task.row.group:
+            case "llm":
+                return await self.llm.run_slice(task)
+            case "memory":
+                return await self.memory.execute(process.caller, task.call)
+            case "storage":
+                return await self.storage.execute(process.caller, task.call)
+            case "tool":
+                return await self.tool.execute(process.caller, task.call)
+            case "access":
+                return await self.access.execute(process, task.call)
+            case "process":
+                return await self.process.execute(process, task.call)
+            case group:
+                raise Internal(f"no manager serves the group {group!r}")
