@@ -12,7 +12,9 @@ def test_text_stays_text_and_the_rest_is_json():
     call = parse_call("memory.add", ["text=123", 'tags=["a", "b"]'])
     assert call == sc.MemoryAdd(text="123", tags=("a", "b"))
     assert parse_call("storage.read", ["path=true", "version=2"]) == sc.StorageRead(path="true", version=2)
-    assert parse_call("process.spawn", ["agent=me", "durable=true"]) == sc.ProcessSpawn(agent="me", durable=True)
+    assert parse_call("process.spawn", ["agent=me", "durable=true"]) == sc.ProcessSpawn(
+        agent="me", durable=True
+    )
 
 
 def test_a_value_may_hold_an_equals_sign():

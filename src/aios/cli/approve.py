@@ -41,9 +41,13 @@ def approve(
                 await _decide(kernel, ids, deny)
                 _report(ids, deny, json)
             else:
-                await _go_through(kernel, ask=not (json or list_only) and sys.stdin.isatty(), json=json)
+                await _go_through(kernel, ask=not (json or list_only) and _has_person(), json=json)
 
     execute(work, json=json)
+
+
+def _has_person() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 async def _decide(kernel: "Connection", ids: list[str], deny: bool) -> None:

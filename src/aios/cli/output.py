@@ -86,16 +86,18 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> "Table":
-    """A table that fits the terminal; columns whose cells are all numbers are aligned to the right."""
+    """A table that fits the terminal: numbers to the right, and only the last column takes several lines."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     lines = [[cell_text(cell) for cell in row] for row in rows]
-    drawn = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    drawn = Table(
+        box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0)
+    )
     for index, column in enumerate(columns):
         numeric = bool(lines) and all(_is_number(line[index]) for line in lines)
-        drawn.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        drawn.add_column(column, justify="right" if numeric else "left", no_wrap=index + 1 < len(columns))
     for line in lines:
         drawn.add_row(*map(Text, line))
     return drawn

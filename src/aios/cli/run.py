@@ -10,10 +10,10 @@ import typer
 
 from aios.abi.errors import AiosError
 from aios.cli.connection import Settings, is_listening, load_config, open_kernel, settings_of
-from aios.cli.output import JsonFlag, execute, fail, print_json, visible
+from aios.cli.output import JsonFlag, execute, print_json, visible
 
 if TYPE_CHECKING:
-    from aios.sdk.agent import Connection
+    from aios.sdk.agent import Connection, Program
 
 
 class AgentFailed(AiosError):
@@ -48,18 +48,25 @@ def run(
 
         program = load(target)
         async with _kernel(settings_of(context), own_kernel) as kernel:
-            result = await kernel.run(program, task)
+            result = await _run(kernel, program, task, show_traceback)
         if json:
             print_json({"result": result})
         else:
             print(visible(result))
 
+    execute(work, json=json)
+
+
+async def _run(kernel: "Connection", program: "Program", task: str, show_traceback: bool) -> str:
+    """The agent's result. `AgentFailed` where its own code raised."""
     try:
-        execute(work, json=json)
-    except Exception as error:  # noqa: BLE001 - the agent is the user's code and may raise anything
+        return await kernel.run(program, task)
+    except AiosError:
+        raise
+    except Exception as error:
         if show_traceback:
             traceback.print_exception(error)
-        fail(AgentFailed(_where(error)), json=json)
+        raise AgentFailed(_where(error)) from error
 
 
 @asynccontextmanager

@@ -1,0 +1,76 @@
+"""`aios run`: finds the agent, runs it on the kernel that is there, and says what became of it."""
+
+import json
+
+import pytest
+
+from aios.abi.messages import Message, ToolCall
+from aios.cli.output import Unusable
+from aios.cli.target import load
+
+AGENTS = """
+import aios
+
+@aios.agent
+async def echo(agent, task):
+    await agent.storage.write("said.md", task)
+    return f"{agent.name}: {task}"
+"""
+
+
+async def test_an_agent_from_a_file(aios, kernel, tmp_path):
+    (tmp_path / "agents.py").write_text(AGENTS)
+    result = await aios("run", str(tmp_path / "agents.py"), "hello")
+    assert (result.exit_code, result.stdout) == (0, "echo: hello\n")
+    result = await aios("run", f"{tmp_path}/agents.py:echo", "hello", "--json")
+    assert json.loads(result.stdout) == {"result": "echo: hello"}
+    entries = json.loads((await aios("ps", "--all", "--json")).stdout)["processes"]
+    assert [entry["state"] for entry in entries if entry["agent"] == "echo"] == ["exited", "exited"]
+
+
+async def test_react_uses_the_kernels_tools(aios, kernel, answers):
+    call = ToolCall("call_1", "calculate", {"expression": "12% of 80"})
+    answers += [Message("assistant", "", (call,)), "It is 9.6."]
+    result = await aios("run", "react", "What is 12% of 80?")
+    assert (result.exit_code, result.stdout) == (0, "It is 9.6.\n")
+
+
+async def test_an_agent_that_raises_is_told_by_its_line(aios, kernel, tmp_path):
+    (tmp_path / "bad.py").write_text("async def bad(agent, task):\n    raise ValueError('oh no')\n")
+    result = await aios("run", f"{tmp_path}/bad.py:bad", "x")
+    assert result.exit_code == 1
+    assert "agent_failed: ValueError: oh no" in result.stderr
+    assert "bad.py, line 2" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Traceback" in (await aios("run", f"{tmp_path}/bad.py:bad", "x", "--traceback")).stderr
+    entries = json.loads((await aios("ps", "--all", "--json")).stdout)["processes"]
+    assert {entry["state"] for entry in entries if entry["agent"] == "bad"} == {"killed"}
+
+
+async def test_what_the_kernel_refuses_is_the_agents_error(aios, kernel, tmp_path):
+    (tmp_path / "reader.py").write_text(
+        "async def reader(agent, task):\n    return (await agent.storage.read('none.md')).content\n"
+    )
+    result = await aios("run", f"{tmp_path}/reader.py:reader", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["error"]["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "part"),
+    [
+        ("", "none.py", "there is no file"),
+        ("", "no_such_module:main", "there is no module"),
+        ("x = 1", "x.py:y", "has no 'y'"),
+        ("x = 1", "x.py:x", "is no agent"),
+        ("x = 1", "x.py", "nothing marked with @aios.agent"),
+        ("1/0", "x.py", "ZeroDivisionError"),
+        ("import no_such_thing", "x.py", "no_such_thing"),
+        (AGENTS + AGENTS.replace("echo", "other"), "x.py", "several agents"),
+    ],
+)
+def test_a_target_that_is_no_agent(tmp_path, monkeypatch, source, target, part):
+    monkeypatch.setattr("sys.path", [*__import__("sys").path])
+    (tmp_path / "x.py").write_text(source)
+    with pytest.raises(Unusable, match=part):
+        load(target)
