@@ -9,9 +9,9 @@ _Sample = tuple[str, str, int | float]
 
 
 def render(statistics: dict[str, Any]) -> str:
-    """`{"waiting": 3}` becomes `aios_waiting 3`; entries of a list, by name, `aios_cores_slots{name="nano"} 64`.
+    """`{"waiting": 3}` becomes `aios_waiting 3`; what is no number is left out.
 
-    What is no number is left out.
+    The entries of a list go by their names: `aios_cores_slots{name="nano"} 64`.
     """
     lines: list[str] = []
     for name, label, value in sorted(_samples("aios", "", statistics)):
