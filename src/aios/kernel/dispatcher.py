@@ -1,7 +1,7 @@
 """DISPATCHER: the one place that starts calls, awaits them and has them settled.
 
-A free slot asks the scheduler for the next task; a slice of it runs; interrupted, it waits again, its snapshot
-with the context manager; else it is settled, exactly once, on every path. Nothing polls, nothing sleeps.
+A free slot asks the scheduler for the next task; a slice of it runs; interrupted, it waits again while the
+context manager has its snapshot; else it is settled, exactly once, on every path. Nothing polls or sleeps.
 """
 
 import asyncio

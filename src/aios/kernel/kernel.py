@@ -84,7 +84,7 @@ class Kernel:
     ) -> Reply:
         """The one door: answer a system call of the process that `token` was given to.
 
-        `emit` takes the deltas of a streaming call, on the kernel's loop. Raises an error of `aios.abi.errors`,
+        `emit` takes the deltas of a streaming call, on the kernel's loop. Raises errors of `aios.abi.errors`,
         such as `DeadlineExceeded` after `timeout_s` seconds. Cancelling the awaiting task ends the call.
         """
         if not self._is_running:
@@ -260,7 +260,7 @@ def _driver(core: CoreConfig) -> LLMDriver:
         )
     from aios.drivers.llm_local import EmbeddedDriver
 
-    return EmbeddedDriver(slots=core.slots)
+    return EmbeddedDriver(model=core.model or core.name, slots=core.slots)
 
 
 def _operator_token(data: Path) -> str:
