@@ -5,8 +5,6 @@ Owns every host process of this kernel and their bound. Knows nothing of callers
 
 import asyncio
 import logging
-import os
-import sys
 import tempfile
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
@@ -26,7 +24,7 @@ from aios.abi.errors import (
 from aios.drivers.clock import Clock, Timer
 from aios.drivers.confine import Limits
 from aios.drivers.sandbox import ProcessTree, TreeEnded
-from aios.drivers.toolhost import Answer, Loaded, Order
+from aios.drivers.toolworker import Answer, Loaded, Order
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +162,6 @@ class HostPool:
             await self._make_room()
             tree = await ProcessTree.start(
                 (_MODULE, self._order(tool)),
-                _environment(),
                 max_frame=6 * self._settings.max_output + 64 * 1024,  # JSON writes a byte in at most six
                 max_printed=self._settings.max_printed,
             )
@@ -278,16 +275,6 @@ def _encode(arguments: Mapping[str, Any]) -> bytes:
         return msgspec.json.encode(arguments)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"the arguments are no JSON: {error}") from None
-
-
-def _environment() -> dict[str, str]:
-    """What a host inherits: how to find Python's modules, and nothing that could be a secret."""
-    paths = dict.fromkeys(os.path.abspath(path) for path in sys.path)
-    return {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "LANG": "C.UTF-8",
-        "PYTHONPATH": os.pathsep.join(path for path in paths if os.path.exists(path)),
-    }
 
 
 def _call_error(reason: str, timeout_s: float) -> AiosError:

@@ -12,14 +12,14 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from aios.abi.errors import TooLarge, Unavailable
 from aios.abi.wire import FrameReader
 
 _HEADER = struct.Struct(">I")
 _MAX_TAIL = 4096
-_OBEY_S = 2.0
+_OBEY_S = 5.0
 """How long a supervisor may take to end its tree before it is killed."""
 
 
@@ -50,15 +50,13 @@ class ProcessTree(asyncio.Protocol):
         self.on_ended: Callable[[], None] = lambda: None
 
     @classmethod
-    async def start(
-        cls, arguments: Sequence[str], environment: Mapping[str, str], *, max_frame: int, max_printed: int
-    ) -> "ProcessTree":
+    async def start(cls, arguments: Sequence[str], *, max_frame: int, max_printed: int) -> "ProcessTree":
         """Start `python -m MODULE CHANNEL …` from `arguments`. `Unavailable` when the system can't."""
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         printed, prints = os.pipe()
         try:
-            process = _spawn(arguments, environment, theirs.fileno(), prints)
+            process = _spawn(arguments, theirs.fileno(), prints)
         except OSError as error:
             ours.close()
             os.close(printed)
@@ -80,7 +78,7 @@ class ProcessTree(asyncio.Protocol):
     @property
     def is_alive(self) -> bool:
         """Whether it can be spoken to."""
-        return not self._reason and not self._ended.done()
+        return not self._reason and self._transport is not None
 
     @property
     def tail(self) -> str:
@@ -107,16 +105,20 @@ class ProcessTree(asyncio.Protocol):
 
     def end(self, reason: str) -> None:
         """Have the whole tree killed; `wait_ended` says when it is."""
-        if self._reason or self._ended.done():
+        if self._reason or self._transport is None:
             return
         self._reason = reason
-        assert self._transport is not None
-        self._transport.write_eof()
-        self._killer = asyncio.get_running_loop().call_later(_OBEY_S, self._kill)
+        # At once, not after what is still to be written: a tree that does not read must end as well.
+        self._transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
+        self._insist()
 
     async def wait_ended(self) -> None:
         """Wait until nothing of it is left."""
         await asyncio.shield(self._ended)
+
+    def _insist(self) -> None:
+        if self._killer is None:
+            self._killer = asyncio.get_running_loop().call_later(_OBEY_S, self._kill)
 
     def _kill(self) -> None:
         self._process.kill()
@@ -149,11 +151,10 @@ class ProcessTree(asyncio.Protocol):
             self.end(f"printed more than {self._max_printed} bytes")
 
     def connection_lost(self, error: Exception | None) -> None:
-        # The supervisor's copy of the channel is the last to close: its tree is gone, and it is exiting.
-        if self._killer is not None:
-            self._killer.cancel()
-        self._process.kill()
+        # Its supervisor ends it now, or has and is exiting: when that is gone, all is.
+        self._transport = None
         if self._process.poll() is None and hasattr(os, "pidfd_open"):
+            self._insist()
             exiting = os.pidfd_open(self._process.pid)
             asyncio.get_running_loop().add_reader(exiting, self._settle, exiting)
         else:
@@ -163,6 +164,8 @@ class ProcessTree(asyncio.Protocol):
         if exiting is not None:
             asyncio.get_running_loop().remove_reader(exiting)
             os.close(exiting)
+        if self._killer is not None:
+            self._killer.cancel()
         status = self._process.wait()
         self._reason = self._reason or f"ended its process ({_describe(status)})"
         self._ended.set_result(None)
@@ -181,9 +184,7 @@ class _Prints(asyncio.Protocol):
         self._tree.printed(data)
 
 
-def _spawn(
-    arguments: Sequence[str], environment: Mapping[str, str], channel: int, prints: int
-) -> subprocess.Popen[bytes]:
+def _spawn(arguments: Sequence[str], channel: int, prints: int) -> subprocess.Popen[bytes]:
     module, *rest = arguments
     return subprocess.Popen(
         [sys.executable, "-P", "-m", module, str(channel), *rest],
@@ -191,10 +192,20 @@ def _spawn(
         stdout=prints,
         stderr=prints,
         pass_fds=(channel,),
-        env=dict(environment),
+        env=_environment(),
         cwd="/",
         start_new_session=True,
     )
+
+
+def _environment() -> dict[str, str]:
+    """What a host inherits: how to find Python's modules, and nothing that could be a secret."""
+    paths = dict.fromkeys(os.path.abspath(path) for path in sys.path)
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": os.pathsep.join(path for path in paths if os.path.exists(path)),
+    }
 
 
 def _describe(status: int) -> str:

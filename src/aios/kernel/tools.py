@@ -1,57 +1,29 @@
-"""TOOL MANAGER: which tools there are, who sees them, what may run together, and running them.
+"""TOOL MANAGER: checks and runs tool calls, and says which may run together.
 
-Owns the registry and the counts of what runs. Built-in tools run here, with the caller's own system calls;
-registered functions run in host processes (`drivers/hosted.py`). Deciding what runs next is the scheduler's:
-it asks `can_start` and says `started` and `ended`.
+Owns the counts of what runs; which tools there are is the registry's (`registry.py`). Built-in tools run
+here, with the caller's own system calls; registered functions run in host processes (`drivers/hosted.py`).
+Deciding what runs next is the scheduler's: it asks `can_start` and says `started` and `ended`.
 """
 
 import logging
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, assert_never
 
-import msgspec
-
 from aios.abi import syscalls as sc
-from aios.abi.errors import Conflict, InvalidArgument, NotFound, Overloaded, QuotaExceeded, ToolFailed
+from aios.abi.errors import AiosError, InvalidArgument, NotFound, Overloaded, ToolFailed
 from aios.drivers.clock import Clock
 from aios.drivers.confine import IsolationLevel, Limits, isolation_level
 from aios.drivers.hosted import HostedTool, HostPool, HostSettings
 from aios.drivers.toolbox import BUILTIN, BuiltinTool, Calls, ToolContext
-from aios.drivers.toolhost import Loaded
-from aios.kernel.arguments import ArgumentCheck
 from aios.kernel.config import ToolConfig
 from aios.kernel.process import Caller
+from aios.kernel.registry import KERNEL, OPERATOR, Registry, Tool, check_source, conflict, registered
 
 logger = logging.getLogger(__name__)
 
-KERNEL = "kernel"
-"""The owner of the built-in tools."""
-OPERATOR = "operator"
-"""The principal whose tools everyone sees."""
-
 ToolCalls = sc.ToolList | sc.ToolRun | sc.ToolRegister | sc.ToolUnregister
-
-_MAX_SPEC_BYTES = 64 * 1024
-_SOURCE = re.compile(r"(?:/.+\.py|(?!\S*\.py:)[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):[A-Za-z_]\w*")
-_DEFAULTS = sc.ToolRegister(source="module:function")
-
-
-class Tool:
-    """One tool of the registry. `body` is what runs."""
-
-    __slots__ = ("body", "check", "conflicts", "entry", "num_running")
-
-    def __init__(
-        self, entry: sc.ToolEntry, body: BuiltinTool | HostedTool, conflicts: frozenset[str] = frozenset()
-    ) -> None:
-        self.entry = entry
-        self.body = body
-        self.conflicts = conflicts
-        self.check = ArgumentCheck(entry.spec).check
-        self.num_running = 0
 
 
 class ToolManager:
@@ -70,8 +42,7 @@ class ToolManager:
         self._clock = clock
         self._calls = calls
         self._pool = HostPool(_host_settings(config, protected), clock)
-        self._builtin = {one.spec.name: self._as_tool(one) for one in builtin}
-        self._owned: dict[str, dict[str, Tool]] = {OPERATOR: {}}
+        self._registry = Registry(map(self._as_tool, builtin), config.max_registered)
         self._running: set[Tool] = set()
         self.isolation: IsolationLevel = isolation_level()
 
@@ -89,7 +60,7 @@ class ToolManager:
             case sc.ToolRun():
                 return await self._run(caller, call)
             case sc.ToolList():
-                return sc.ToolEntries(tuple(tool.entry for tool in self._visible(caller.principal)))
+                return sc.ToolEntries(tuple(tool.entry for tool in self._registry.visible(caller.principal)))
             case sc.ToolRegister():
                 return await self._register(caller, call)
             case sc.ToolUnregister():
@@ -100,18 +71,18 @@ class ToolManager:
 
     def can_start(self, call: sc.ToolRun, caller: Caller) -> bool:
         """Whether the tool is free for one more call, and nothing that runs conflicts with it."""
-        tool = self._find(caller.principal, call.name)
+        tool = self._registry.find(caller.principal, call.name)
         if tool is None:
             return True
         if tool.num_running >= tool.entry.max_parallel:
             return False
         if isinstance(tool.body, HostedTool) and not (tool.body.idle or self._pool.has_room):
             return False
-        return not any(_conflict(tool, other, caller.principal) for other in self._running)
+        return not any(conflict(tool, other, caller.principal) for other in self._running)
 
     def started(self, call: sc.ToolRun, caller: Caller) -> Tool | None:
         """A call got its slot. Gives what `ended` must be told, once."""
-        tool = self._find(caller.principal, call.name)
+        tool = self._registry.find(caller.principal, call.name)
         if tool is not None:
             tool.num_running += 1
             self._running.add(tool)
@@ -129,12 +100,12 @@ class ToolManager:
         """Take back the tools of a principal that has ended; their hosts are told to end."""
         if principal == OPERATOR:
             return
-        for tool in self._owned.pop(principal, {}).values():
-            self._forget(tool)
+        for tool in self._registry.remove_owner(principal):
+            self._pool.forget(_hosted(tool))
 
     def statistics(self) -> dict[str, Any]:
         return {
-            "tools": len(self._builtin) + sum(map(len, self._owned.values())),
+            "tools": len(self._registry),
             "running": sum(tool.num_running for tool in self._running),
             "hosts": self._pool.num_hosts,
             "isolation": self.isolation,
@@ -144,14 +115,12 @@ class ToolManager:
         """Assert what must always hold."""
         self._pool.check()
         assert all(tool.num_running > 0 for tool in self._running)
-        for owner, tools in self._owned.items():
-            assert all(tool.entry.owner == owner for tool in tools.values())
-            assert not tools.keys() & self._builtin.keys()
+        self._registry.check()
 
     # ---- running
 
     async def _run(self, caller: Caller, call: sc.ToolRun) -> sc.ToolOutput:
-        tool = self._find(caller.principal, call.name)
+        tool = self._registry.find(caller.principal, call.name)
         if tool is None:
             raise NotFound(f"there is no tool '{call.name}'; tool.list names those there are")
         tool.check(call.arguments)
@@ -180,91 +149,34 @@ class ToolManager:
         output = text.encode()
         return sc.ToolOutput(output[:most].decode(errors="ignore"), len(output) > most)
 
-    # ---- the registry
+    # ---- what is registered
 
     def _as_tool(self, builtin: BuiltinTool) -> Tool:
         """Built-in tools are bounded by their own code: no timeout, and as many at once as calls may run."""
         return Tool(sc.ToolEntry(builtin.spec, KERNEL, 0.0, self._config.max_parallel), builtin)
 
-    def _find(self, principal: str, name: str) -> Tool | None:
-        """The tool a name means to a principal: the kernel's, its own, the operator's."""
-        return (
-            self._builtin.get(name)
-            or self._owned.get(principal, {}).get(name)
-            or self._owned[OPERATOR].get(name)
-        )
-
-    def _visible(self, principal: str) -> Sequence[Tool]:
-        return list({**self._builtin, **self._owned[OPERATOR], **self._owned.get(principal, {})}.values())
-
     async def _register(self, caller: Caller, call: sc.ToolRegister) -> sc.ToolEntries:
-        if not _SOURCE.fullmatch(call.source):
-            raise InvalidArgument(
-                f"'{call.source[:200]}' is no source; write package.module:function or /path/file.py:function"
-            )
-        self._check_free(caller.principal, call.name)
+        check_source(call.source)
+        self._registry.check_free(caller.principal, call.name)
         hosted = HostedTool(call.source, call.name)
         loaded = await self._pool.load(hosted)
         try:
-            tool = _registered(caller.principal, call, loaded, hosted)
-            self._check_free(caller.principal, tool.entry.spec.name)
-        except (InvalidArgument, Conflict, QuotaExceeded):
+            tool = registered(caller.principal, call, loaded, hosted)
+            self._registry.add(tool)
+        except AiosError:
             await self._pool.end_hosts(hosted)
             raise
-        self._owned.setdefault(caller.principal, {})[tool.entry.spec.name] = tool
         return sc.ToolEntries((tool.entry,))
 
-    def _check_free(self, principal: str, name: str | None) -> None:
-        owned = self._owned.get(principal, {})
-        if len(owned) >= self._config.max_registered:
-            raise QuotaExceeded(f"{len(owned)} tools are registered already; unregister one first")
-        if name in self._builtin:
-            raise Conflict(f"'{name}' is a tool of the kernel's; give yours another name")
-        if name in owned:
-            raise Conflict(f"you have a tool '{name}' already; unregister it first")
-        if name in self._owned[OPERATOR]:
-            raise Conflict(f"'{name}' is a tool of the operator's; give yours another name")
-
     async def _unregister(self, caller: Caller, call: sc.ToolUnregister) -> sc.Done:
-        tool = self._owned.get(caller.principal, {}).pop(call.name, None)
-        if tool is None:
-            raise NotFound(f"you have registered no tool '{call.name}'")
-        assert isinstance(tool.body, HostedTool)
-        await self._pool.end_hosts(tool.body)
+        await self._pool.end_hosts(_hosted(self._registry.remove(caller.principal, call.name)))
         return sc.Done()
 
-    def _forget(self, tool: Tool) -> None:
-        if isinstance(tool.body, HostedTool):
-            self._pool.forget(tool.body)
 
-
-def _registered(owner: str, call: sc.ToolRegister, loaded: Loaded, hosted: HostedTool) -> Tool:
-    """The tool that a host says it has loaded. The host runs code that is not ours: all of it is checked."""
-    spec, mark = loaded.spec, loaded.mark
-    if spec is None or len(msgspec.json.encode(spec)) > _MAX_SPEC_BYTES:
-        raise InvalidArgument(f"{call.source} describes itself in more than {_MAX_SPEC_BYTES} bytes")
-    wanted = msgspec.to_builtins(call) | {"source": call.source, "name": spec.name}
-    if call.timeout_s == _DEFAULTS.timeout_s and mark.timeout_s is not None:
-        wanted["timeout_s"] = mark.timeout_s
-    if call.max_parallel == _DEFAULTS.max_parallel and mark.max_parallel is not None:
-        wanted["max_parallel"] = mark.max_parallel
-    wanted["conflicts"] = call.conflicts + mark.conflicts
-    try:
-        final = msgspec.convert(wanted, sc.ToolRegister)
-    except msgspec.ValidationError as error:
-        raise InvalidArgument(f"{call.source} asks for what can't be: {error}") from None
-    entry = sc.ToolEntry(spec, owner, final.timeout_s, final.max_parallel)
-    return Tool(entry, hosted, frozenset(final.conflicts))
-
-
-def _conflict(tool: Tool, other: Tool, principal: str) -> bool:
-    """Whether `tool`, called by `principal`, waits for `other`, which runs.
-
-    What another agent registered holds up nobody else's calls: else it could keep a built-in tool from all.
-    """
-    if other.entry.owner not in (principal, OPERATOR, KERNEL):
-        return False
-    return other.entry.spec.name in tool.conflicts or tool.entry.spec.name in other.conflicts
+def _hosted(tool: Tool) -> HostedTool:
+    """The body of a tool that somebody registered: only these are ever taken back."""
+    assert isinstance(tool.body, HostedTool)
+    return tool.body
 
 
 def _host_settings(config: ToolConfig, protected: Sequence[Path]) -> HostSettings:
