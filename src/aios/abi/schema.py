@@ -46,7 +46,8 @@ def spec_of(function: Callable[..., Any], name: str | None = None) -> ToolSpec:
 
     Raises `InvalidArgument` naming the parameter whose annotation has no JSON form.
     """
-    chosen = name or mark_of(function).name or getattr(function, "__name__", "")
+    own_name: str = getattr(function, "__name__", "")
+    chosen = name or mark_of(function).name or own_name
     try:
         msgspec.convert(chosen, Name)
     except msgspec.ValidationError:
