@@ -47,9 +47,9 @@ class Managers:
 
 
 def managers_at(
-    path: Path, memory: MemoryConfig = MemoryConfig(), storage: StorageConfig = StorageConfig()
+    path: Path, memory: MemoryConfig | None = None, storage: StorageConfig | None = None
 ) -> Managers:
-    return Managers(Store(path / "aios.db"), memory, storage)
+    return Managers(Store(path / "aios.db"), memory or MemoryConfig(), storage or StorageConfig())
 
 
 @pytest.fixture

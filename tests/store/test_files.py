@@ -86,7 +86,7 @@ async def agrees(agent, model):
                     await agent(call(path=path))
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.lists(calls, max_size=25))
 async def test_files_do_what_a_model_of_them_does_and_are_there_after_a_restart(tmp_path_factory, at, calls):
     folder = tmp_path_factory.mktemp("files")
@@ -203,7 +203,7 @@ async def names(agent, text, **fields):
 
 async def test_files_are_found_by_their_words_and_names_best_first(agent):
     await agent(sc.StorageWrite(path="reports/march.md", content="The budget grew. The budget is 12."))
-    await agent(sc.StorageWrite(path="reports/april.md", content="Nothing about the budget this month, " * 5))
+    await agent(sc.StorageWrite(path="reports/april.md", content="Of all they said, one word on the budget"))
     await agent(sc.StorageWrite(path="animals.txt", content="Penguins run."))
     assert await names(agent, "what was the budget?") == ["reports/march.md", "reports/april.md"]
     assert await names(agent, "penguin running") == ["animals.txt"]
@@ -254,10 +254,11 @@ async def test_limits(tmp_path, at):
         await agent(sc.StorageWrite(path="c", content=""))
         with pytest.raises(QuotaExceeded, match="2 files"):
             await agent(sc.StorageRollback(path="b", version=1))
-        with pytest.raises(QuotaExceeded, match="2000 bytes"):
-            for _ in range(10):
-                await agent(sc.StorageWrite(path="a", content="y" * 100))
-        assert (await agent(sc.StorageRead(path="a"))).content[0] in "xy"
+        writes = [agent(sc.StorageWrite(path="a", content="y" * 100)) for _ in range(10)]
+        outcomes = await asyncio.gather(*writes, return_exceptions=True)
+        refused = [outcome for outcome in outcomes if isinstance(outcome, QuotaExceeded)]
+        assert "2000 bytes" in refused[0].message
+        assert (await agent(sc.StorageStat(path="a"))).version == 1 + len(outcomes) - len(refused)
         await managers.agent("bob")(sc.StorageWrite(path="c", content=""))
 
 

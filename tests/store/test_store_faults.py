@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import Counter
 
 import apsw
 import pytest
@@ -160,25 +161,25 @@ asyncio.run(main())
 """
 
 
-async def test_nothing_acknowledged_is_lost_when_the_process_is_killed(tmp_path, at):
-    acknowledged: dict[tuple[str, str], int] = {}
-    for num_lines in (40, 90):
-        process = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path / "aios.db")], stdout=subprocess.PIPE, text=True
-        )
+def killed(path, num_lines):
+    """The lines that a writing process printed until it was killed after at least `num_lines` of them."""
+    command = [sys.executable, "-c", WRITER, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         lines = [process.stdout.readline() for _ in range(num_lines)]
         process.kill()
-        lines += process.stdout.read().splitlines(keepends=True)
-        process.stdout.close()
-        process.wait()
-        for principal, call in (line.split() for line in lines if line.endswith("\n")):
-            acknowledged[principal, call] = acknowledged.get((principal, call), 0) + 1
+        lines += process.stdout.readlines()
+    return [line for line in lines if line.endswith("\n")]
+
+
+async def test_nothing_acknowledged_is_lost_when_the_process_is_killed(tmp_path, at):
+    lines = [line for num_lines in (40, 90) for line in killed(tmp_path / "aios.db", num_lines)]
+    assert len(lines) >= 130
+    find = {
+        "MemoryAdd": "SELECT num_notes FROM note_owners WHERE owner = ?",
+        "StorageAppend": "SELECT size FROM files WHERE owner = ?",
+    }
     async with at(tmp_path) as managers:
-        counts = {
-            "MemoryAdd": "SELECT num_notes FROM note_owners WHERE owner = ?",
-            "StorageAppend": "SELECT size FROM files WHERE owner = ?",
-        }
-        for (principal, call), num in acknowledged.items():
-            found = await managers.store.read(lambda c, p=principal, q=counts[call]: c.execute(q, (p,)).get)
-            assert found >= num, (principal, call)
-    assert sum(acknowledged.values()) >= 130
+        for line, num_acknowledged in Counter(lines).items():
+            principal, call = line.split()
+            found = await managers.store.read(lambda c, p=principal, q=find[call]: c.execute(q, (p,)).get)
+            assert found >= num_acknowledged, line
