@@ -10,11 +10,14 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from aios.bench.runner import Run, booted, mixed_tasks, run_all
-from aios.kernel.config import Config, SchedulerConfig
+from aios.bench.runner import Drivers, Run, booted, mixed_tasks, run_all
+from aios.kernel.config import Config, CoreConfig, SchedulerConfig
 from aios.kernel.core import CoreStatus
 from aios.kernel.kernel import Kernel
 from aios.sdk.agent import Connection
+
+SLOTS = 16
+"""Rows of the core: fewer than agents, so that they must take turns."""
 
 
 class Report(Struct, frozen=True):
@@ -101,13 +104,22 @@ class Demo:
 
 @asynccontextmanager
 async def prepared(
-    num_agents: int, policy: Literal["rr", "fifo"], quantum: int, seed: int
+    num_agents: int,
+    policy: Literal["rr", "fifo"],
+    quantum: int,
+    seed: int,
+    *,
+    slots: int = SLOTS,
+    drivers: Drivers = None,
 ) -> AsyncIterator[Demo]:
-    """A demo that is ready to run; its kernel and its folder end with this block."""
+    """A demo that is ready to run; its kernel and its folder end with this block.
+
+    `drivers` stand in for the embedded core, by its name.
+    """
     with tempfile.TemporaryDirectory(prefix="aios-demo-") as folder:
         scheduler = SchedulerConfig(policy=policy, quantum=quantum)
-        config = Config(data=Path(folder), seed=seed, scheduler=scheduler)
-        async with booted(config) as (kernel, connection):
+        config = Config(data=Path(folder), seed=seed, cores=(CoreConfig(slots=slots),), scheduler=scheduler)
+        async with booted(config, drivers) as (kernel, connection):
             runs = [Run(index, task) for index, task in enumerate(mixed_tasks(num_agents, seed), 1)]
             yield Demo(kernel, connection, runs, seed)
 

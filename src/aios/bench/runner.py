@@ -5,7 +5,7 @@ kernel's, made-up ones are functions of the agent's own. Shared by the demo and 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from aios.bench.invented import function_of
 from aios.bench.tasks import KINDS, Outcome, Task, Verdict, generate, judge, play_gold
 from aios.bench.tasks.task import CLOCK, Runner
 from aios.drivers.clock import SystemClock
+from aios.drivers.llm import LLMDriver
 from aios.drivers.toolbox import BUILTIN, ToolContext
 from aios.kernel.config import Config
 from aios.kernel.kernel import Kernel
@@ -22,6 +23,7 @@ from aios.sdk.agent import Agent, Connection
 from aios.sdk.methods.react import ReAct
 from aios.sdk.transport import InProcess
 
+Drivers = Mapping[str, LLMDriver] | None
 State = Literal["waiting", "running", "finished", "failed"]
 
 
@@ -81,9 +83,9 @@ def mixed_tasks(num_tasks: int, seed: int) -> list[Task]:
 
 
 @asynccontextmanager
-async def booted(config: Config) -> AsyncIterator[tuple[Kernel, Connection]]:
-    """A kernel that plays tasks, and the operator's connection to it."""
-    async with Kernel(config, clock=TaskClock()) as kernel:
+async def booted(config: Config, drivers: Drivers = None) -> AsyncIterator[tuple[Kernel, Connection]]:
+    """A kernel that plays tasks, and the operator's connection to it; `drivers` as `Kernel` takes them."""
+    async with Kernel(config, drivers=drivers, clock=TaskClock()) as kernel:
         connection = Connection(InProcess(kernel.trap), kernel.operator_token)
         try:
             yield kernel, connection
@@ -142,8 +144,12 @@ def _calls_in(messages: Sequence[Message]) -> list[tuple[str, dict[str, Any]]]:
     return [(call.name, call.arguments) for message in messages for call in message.tool_calls]
 
 
-def _judge(task: Task, outcome: Outcome) -> Verdict:
+def perfect(task: Task) -> tuple[list[Message], Outcome, list[tuple[str, ...]]]:
+    """A perfect assistant's conversation, what comes of it in memory, and the facts of each answer."""
     builtin = {tool.spec.name: tool.run for tool in BUILTIN}
-    perfect = Runner(builtin, lambda world: ToolContext(world, lambda: CLOCK))
-    _, gold, facts = play_gold(task, perfect)
+    return play_gold(task, Runner(builtin, lambda world: ToolContext(world, lambda: CLOCK)))
+
+
+def _judge(task: Task, outcome: Outcome) -> Verdict:
+    _, gold, facts = perfect(task)
     return judge(task, outcome, gold, facts)

@@ -22,6 +22,7 @@ EXIT_FAILED = 1
 EXIT_UNUSABLE = 2
 """It could not be tried: a wrong command line, a wrong configuration, or no kernel is running."""
 EXIT_INTERRUPTED = 130
+WORD_CELLS = 14
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
 
@@ -86,7 +87,7 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> "Table":
-    """A table that fits the terminal: numbers to the right, and only the last column takes several lines."""
+    """A table that fits the terminal: numbers to the right, and no word of up to `WORD_CELLS` broken."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -96,8 +97,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
         box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0)
     )
     for index, column in enumerate(columns):
-        numeric = bool(lines) and all(_is_number(line[index]) for line in lines)
-        drawn.add_column(column, justify="right" if numeric else "left", no_wrap=index + 1 < len(columns))
+        cells = [column, *(line[index] for line in lines)]
+        numeric = bool(lines) and all(map(_is_number, cells[1:]))
+        width = max((len(word) for cell in cells for word in cell.split()), default=0)
+        drawn.add_column(column, justify="right" if numeric else "left", min_width=min(width, WORD_CELLS))
     for line in lines:
         drawn.add_row(*map(Text, line))
     return drawn

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Pids = Annotated[list[int], typer.Argument(metavar="PID", min=1, show_default=False)]
 
-COLUMNS = ("pid", "parent", "agent", "principal", "state", "age", "calls", "in flight", "doing")
+COLUMNS = ("pid", "agent", "principal", "state", "age", "calls", "doing")
 
 
 def ps(
@@ -50,8 +50,8 @@ def rows_of(entries: "Sequence[ProcessEntry]", now: float) -> list[tuple[object,
     """Table rows of processes, the ages as of `now` (seconds since the epoch)."""
     return [
         (
-            *(str(entry.pid), str(entry.parent or ""), entry.agent, entry.principal, entry.state),
-            *(age_text(now - entry.created), entry.num_calls, entry.num_running, entry.waiting),
+            *(str(entry.pid), entry.agent, entry.principal, entry.state),
+            *(age_text(now - entry.created), entry.num_calls, entry.waiting),
         )
         for entry in entries
     ]

@@ -13,7 +13,7 @@ from aios.cli.process import age_text
 if TYPE_CHECKING:
     from aios.sdk.agent import Connection
 
-COLUMNS = ("pid", "agent", "state", "age", "calls", "tokens", "switches", "waited", "doing")
+COLUMNS = ("pid", "agent", "state", "age", "calls", "tokens", "switches", "doing")
 
 
 def top(
@@ -69,7 +69,7 @@ def row_of(seen: dict[str, object]) -> tuple[object, ...]:
     assert isinstance(usage, ResourceUsage)
     return (
         *(str(entry.pid), entry.agent, entry.state, age_text(time.time() - entry.created), entry.num_calls),
-        *(usage.completion_tokens, usage.num_switches, f"{usage.waiting_s:.1f}s", entry.waiting),
+        *(usage.completion_tokens, usage.num_switches, entry.waiting),
     )
 
 
