@@ -91,6 +91,8 @@ class _HttpServer:
         self._config = uvicorn.Config(
             app,
             lifespan="off",
+            ws="none",
+            proxy_headers=False,
             access_log=False,
             log_config=None,
             server_header=False,
