@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from aios.abi.errors import Unavailable
-from aios.drivers.models.decoder import BLOCK, Decoder, KVRow
+from aios.drivers.models.decoder import Decoder
+from aios.drivers.models.kv_row import BLOCK, KVRow
 from aios.drivers.models.panels import CANDIDATES, REFERENCE, agreeing_widths
 
 _VOCAB = 420

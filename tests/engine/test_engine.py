@@ -26,7 +26,8 @@ from aios.drivers.engine_frames import (
 from aios.drivers.llm import Finished, Generation, Snapshot
 from aios.drivers.llm_local import EMBEDDED_MODEL
 from aios.drivers.models.chat import ChatFormat
-from aios.drivers.models.decoder import BLOCK, Decoder
+from aios.drivers.models.decoder import Decoder
+from aios.drivers.models.kv_row import BLOCK
 
 _TOOLS = (
     ToolSpec("add", "adds two numbers", {"type": "object", "properties": {"x": {"type": "integer"}}}),

@@ -12,9 +12,7 @@ from typing import assert_never
 
 import numpy as np
 
-from aios.abi.errors import AiosError, ContextOverflow, InvalidArgument, Overloaded, Unavailable
-from aios.abi.messages import Message, ToolSpec
-from aios.drivers.engine_answer import Answer
+from aios.abi.errors import AiosError, InvalidArgument, Overloaded, Unavailable
 from aios.drivers.engine_frames import (
     Cancel,
     Command,
@@ -30,18 +28,18 @@ from aios.drivers.engine_frames import (
     Progress,
     Submit,
 )
+from aios.drivers.engine_prompts import UNREADABLE, Prompts
 from aios.drivers.engine_snapshots import Run, SnapshotStore
 from aios.drivers.llm import Generation, Snapshot
-from aios.drivers.models.chat import ChatFormat, tool_line
-from aios.drivers.models.decoder import BLOCK, Decoder, KVRow
+from aios.drivers.models.chat import ChatFormat
+from aios.drivers.models.decoder import Decoder
+from aios.drivers.models.kv_row import BLOCK, KVRow
 from aios.drivers.models.prefix_cache import PrefixCache, key_after
 from aios.drivers.models.sampling import choose
 from aios.drivers.models.weights import Floats
 
 _SPOKEN = ("<|call|>", "<|arg|>", "<|val|>", "<|item|>", "<|end|>")
 """The control symbols that make sense in an answer; no other is ever chosen."""
-_UNREADABLE = (TypeError, AttributeError, ValueError, KeyError, IndexError, RecursionError)
-"""What the chat template raises on JSON that is no JSON Schema."""
 
 
 class Engine:
@@ -57,17 +55,18 @@ class Engine:
         cache_bytes: int,
         snapshot_bytes: int,
     ) -> None:
-        self._decoder, self._chat, self._model, self._slots = decoder, chat, model, slots
+        self._decoder, self._model, self._slots = decoder, model, slots
+        self._prompts = Prompts(chat, model, self.window)
         self._cache = PrefixCache(cache_bytes)
         self._snapshots = SnapshotStore(self._cache, snapshot_bytes)
         self._free = [decoder.new_row() for _ in range(slots)]
         self._waiting: deque[Run] = deque()
         self._running: dict[int, Run] = {}
-        surfaces = [chat.surface(token) for token in range(chat.vocab_size)]
         spoken = {chat.controls[symbol] for symbol in _SPOKEN}
-        silent = [token for token, text in enumerate(surfaces) if not text and token not in spoken]
+        silent = [
+            token for token in range(chat.vocab_size) if not chat.surface(token) and token not in spoken
+        ]
         self._never = np.array([*silent, *range(chat.vocab_size, decoder.config.vocab_size)])
-        self._longest_token = max(len(text) for text in surfaces)
         self._call_id = chat.controls["<|call|>"]
         self._steps = self._tokens = self._prefilled = self._cached = self._switches = self._replays = 0
 
@@ -113,7 +112,7 @@ class Engine:
                 case Drop(handle):
                     self._snapshots.take(handle)
                 case Count(run, messages, tools):
-                    return [Counted(run, len(self._encode(messages, tools, "auto")))]
+                    return [Counted(run, len(self._prompts.encode(messages, tools)))]
                 case Load():
                     raise InvalidArgument("a model is loaded already")
                 case _:
@@ -162,7 +161,7 @@ class Engine:
             raise Overloaded(f"the model has {self._slots} slots, and as many calls wait for them already")
         run = self._snapshots.take(resume.handle) if resume is not None else None
         if run is None:
-            run = self._new_run(run_id, job)
+            run = self._prompts.run(run_id, job)
         if resume is not None and run.tail is None:
             # The snapshot is gone, so the run starts over and shows what comes after it.
             run.replayed = resume.num_tokens
@@ -183,35 +182,6 @@ class Engine:
         if run_id in self._running:
             self._release(self._running[run_id])
         self._waiting = deque(run for run in self._waiting if run.id != run_id)
-
-    def _new_run(self, run_id: int, job: Generation) -> Run:
-        if job.response_schema is not None:
-            raise InvalidArgument(f"{self._model} does not answer by a response_schema yet; leave it out")
-        can_call = bool(job.tools) and job.tool_choice != "none"
-        prompt = self._encode(job.messages, job.tools, job.tool_choice)
-        if len(prompt) >= self.window:
-            limit = self.window - 1
-            raise ContextOverflow(f"the prompt has {len(prompt)} tokens; {self._model} takes {limit}")
-        try:
-            answer = Answer(self._chat, job.tools, prompt, job.sampling, self.window)
-        except _UNREADABLE as error:
-            raise InvalidArgument(f"a tool's parameters are no JSON Schema: {error!r}") from error
-        return Run(run_id, prompt, answer, can_call)
-
-    def _encode(self, messages: Sequence[Message], tools: Sequence[ToolSpec], tool_choice: str) -> list[int]:
-        try:
-            self._refuse_hopeless(messages, tools)
-            return self._chat.encode(messages, tools, tool_choice)
-        except _UNREADABLE as error:
-            raise InvalidArgument(f"messages and tools do not make a prompt: {error!r}") from error
-
-    def _refuse_hopeless(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> None:
-        """Refuse what is far too long unread: to split megabytes into tokens would hold up everybody."""
-        length = sum(len(message.text) for message in messages) + sum(len(tool_line(tool)) for tool in tools)
-        if length > self.window * self._longest_token:
-            raise ContextOverflow(
-                f"the prompt has {length} characters; {self._model} takes {self.window} tokens"
-            )
 
     def _admit(self) -> None:
         while self._free and self._waiting:
@@ -267,7 +237,7 @@ class Engine:
         self._tokens += 1
         try:
             deltas = run.answer.add(token)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             self._release(run)
             sentence = f"a tool's parameters are no JSON Schema: {error!r}"
             events.append(Failed(run.id, InvalidArgument(sentence).to_reply()))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from aios.drivers.engine_answer import Answer
 from aios.drivers.llm import Snapshot
-from aios.drivers.models.decoder import BLOCK, KVRow
+from aios.drivers.models.kv_row import BLOCK, KVRow
 from aios.drivers.models.prefix_cache import ROOT, Block, PrefixCache
 from aios.drivers.models.weights import Floats
 

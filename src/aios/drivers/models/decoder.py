@@ -13,46 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from aios.drivers.models.kv_row import BLOCK, KVRow
 from aios.drivers.models.panels import agreeing_widths
 from aios.drivers.models.weights import DecoderConfig, Floats, Layer, Weights, load_weights
-
-BLOCK = 32
-"""Positions of a prompt that are computed together."""
-_GROWTH = 256
-
-
-class KVRow:
-    """Keys and values of one sequence: (layers, key heads then value heads, positions, head_dim)."""
-
-    def __init__(self, config: DecoderConfig) -> None:
-        self._limit = -(-config.max_position_embeddings // BLOCK) * BLOCK
-        self._shape = config.num_hidden_layers, 2 * config.num_key_value_heads, config.head_dim
-        self.data = self._empty(min(_GROWTH, self._limit))
-
-    def _empty(self, capacity: int) -> Floats:
-        layers, heads, dim = self._shape
-        return np.empty((layers, heads, capacity, dim), np.float32)
-
-    def reserve(self, length: int, kept: int) -> None:
-        """Make room for `length` positions and keep the first `kept`. Doubles, so that copies stay few."""
-        capacity = self.data.shape[2]
-        if length <= capacity:
-            return
-        while capacity < length:
-            capacity *= 2
-        grown = self._empty(min(capacity, self._limit))
-        grown[:, :, :kept] = self.data[:, :, :kept]
-        self.data = grown
-
-    def copy(self, start: int, stop: int) -> Floats:
-        """A copy of the positions from `start` up to `stop`."""
-        return self.data[:, :, start:stop].copy()
-
-    def put(self, start: int, values: Floats) -> None:
-        """Put back what `copy` gave, at `start`; keeps what stands before."""
-        stop = start + values.shape[2]
-        self.reserve(stop, start)
-        self.data[:, :, start:stop] = values
 
 
 class Decoder:
@@ -66,7 +29,7 @@ class Decoder:
         self.widths = agreeing_widths([first.qkv, first.out, first.gate_up, first.down, weights.unembedding])
         self._turns = _rotations(config)
         self._scratch = {rows: _Scratch(config, rows) for rows in {*self.widths, BLOCK}}
-        self._scores = np.empty(0, np.float32)
+        self._scores = np.empty((2, 0), np.float32)
         self._logits = np.empty((0, config.vocab_size), np.float32)
         self._future = np.triu(np.full((BLOCK, BLOCK), -np.inf, np.float32), 1)[:, None]
 
@@ -74,6 +37,12 @@ class Decoder:
     def load(cls, folder: Path) -> "Decoder":
         """Read a model from `folder`. `errors.Unavailable` where there is none that fits."""
         return cls(load_weights(folder))
+
+    @property
+    def matrices(self) -> list[Floats]:
+        """The matrices of one step in the order of their use: the least work that a token takes."""
+        each = [(layer.qkv, layer.out, layer.gate_up, layer.down) for layer in self._layers]
+        return [*(matrix for layer in each for matrix in layer), self._unembedding]
 
     def new_row(self) -> KVRow:
         return KVRow(self.config)
@@ -101,7 +70,7 @@ class Decoder:
         scratch = self._scratch[BLOCK]
         padded = np.zeros(BLOCK, np.intp)
         padded[: len(tokens)] = tokens
-        x = np.take(self._embedding, padded, axis=0, out=scratch.x)
+        np.take(self._embedding, padded, axis=0, out=scratch.x)
         turns = self._turns[start : start + BLOCK, None]
         with np.errstate(over="ignore"):
             for index, layer in enumerate(self._layers):
@@ -111,8 +80,9 @@ class Decoder:
         if not last:
             return None
         end = len(tokens) - 1
-        logits: Floats = _normalised(x[end : end + 1], self.config.rms_norm_eps) @ self._unembedding
-        return logits[0]
+        scratch.normalise(self.config.rms_norm_eps)
+        logits: Floats = (scratch.normed[end : end + 1] @ self._unembedding)[0]
+        return logits
 
     def _decode_panel(self, rows: Sequence[KVRow], tokens: Sequence[int], lengths: Sequence[int]) -> Floats:
         scratch = self._scratch[next(width for width in self.widths if width >= len(rows))]
@@ -124,36 +94,41 @@ class Decoder:
         turns = self._turns[positions][:, None]
         for row, length in zip(rows, lengths, strict=True):
             row.reserve(length + 1, length)
-        reach = _Reach(rows, lengths, self.config, self._room_for_scores(sum(lengths) + len(rows)))
+        reach = _Reach(rows, lengths, self.config, *self._room_for_scores(sum(lengths) + len(rows)))
         with np.errstate(over="ignore"):
             for index, layer in enumerate(self._layers):
                 self._project(layer, scratch, turns)
                 reach.attend(index, scratch)
                 self._feed_forward(layer, scratch)
-        np.matmul(_normalised(scratch.x, self.config.rms_norm_eps), self._unembedding, out=scratch.logits)
+        scratch.normalise(self.config.rms_norm_eps)
+        np.matmul(scratch.normed, self._unembedding, out=scratch.logits)
         return scratch.logits[: len(rows)]
 
     def _room_for_scores(self, positions: int) -> Floats:
+        """Two buffers, for the scores of all rows and for what is taken off them."""
         size = self.config.num_attention_heads * positions
-        if self._scores.size < size:
-            self._scores = np.empty(2 * size, np.float32)
-        return self._scores[:size]
+        if self._scores.shape[1] < size:
+            self._scores = np.empty((2, 2 * size), np.float32)
+        return self._scores[:, :size]
 
     def _project(self, layer: Layer, scratch: "_Scratch", turns: NDArray[np.complex64]) -> None:
-        np.matmul(_normalised(scratch.x, self.config.rms_norm_eps), layer.qkv, out=scratch.qkv)
+        scratch.normalise(self.config.rms_norm_eps)
+        np.matmul(scratch.normed, layer.qkv, out=scratch.qkv)
         np.multiply(scratch.rotating, turns, out=scratch.rotating)
 
     def _feed_forward(self, layer: Layer, scratch: "_Scratch") -> None:
-        x, gate, up = scratch.x, scratch.gate, scratch.up
         np.matmul(scratch.attended_flat, layer.out, out=scratch.residual)
-        x += scratch.residual
-        np.matmul(_normalised(x, self.config.rms_norm_eps), layer.gate_up, out=scratch.gate_up)
-        swish = np.exp(-gate)
+        scratch.x += scratch.residual
+        scratch.normalise(self.config.rms_norm_eps)
+        np.matmul(scratch.normed, layer.gate_up, out=scratch.gate_up)
+        swish = scratch.swish
+        np.negative(scratch.gate, out=swish)
+        np.exp(swish, out=swish)
         swish += np.float32(1)
-        np.divide(gate, swish, out=swish)
-        swish *= up
+        np.divide(scratch.gate, swish, out=swish)
+        swish *= scratch.up
         np.matmul(swish, layer.down, out=scratch.residual)
-        x += scratch.residual
+        scratch.x += scratch.residual
 
     def _attend_block(self, kv: Floats, scratch: "_Scratch", start: int) -> None:
         config, stop = self.config, start + BLOCK
@@ -170,12 +145,13 @@ class Decoder:
 
 
 class _Scratch:
-    """Buffers for one width, with the views of them that the layers use."""
+    """Buffers for one width, with the views of them that the layers use: a step allocates next to nothing."""
 
     def __init__(self, config: DecoderConfig, rows: int) -> None:
         heads, kv_heads, dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         wide = config.intermediate_size
         self.x = np.empty((rows, config.hidden_size), np.float32)
+        self.normed = np.empty_like(self.x)
         self.residual = np.empty_like(self.x)
         self.qkv = np.empty((rows, (heads + 2 * kv_heads) * dim), np.float32)
         by_head = self.qkv.reshape(rows, -1, dim)
@@ -186,7 +162,17 @@ class _Scratch:
         self.attended_flat = self.attended.reshape(rows, -1)
         self.gate_up = np.empty((rows, 2 * wide), np.float32)
         self.gate, self.up = self.gate_up[:, :wide], self.gate_up[:, wide:]
+        self.swish = np.empty((rows, wide), np.float32)
         self.logits = np.empty((rows, config.vocab_size), np.float32)
+
+    def normalise(self, eps: float) -> None:
+        """`x` over its root mean square, into `normed`."""
+        np.multiply(self.x, self.x, out=self.normed)
+        root = np.add.reduce(self.normed, axis=-1, keepdims=True)
+        root *= np.float32(1 / self.x.shape[-1])
+        root += np.float32(eps)
+        np.sqrt(root, out=root)
+        np.divide(self.x, root, out=self.normed)
 
 
 class _Reach:
@@ -197,12 +183,19 @@ class _Reach:
     """
 
     def __init__(
-        self, rows: Sequence[KVRow], lengths: Sequence[int], config: DecoderConfig, room: Floats
+        self,
+        rows: Sequence[KVRow],
+        lengths: Sequence[int],
+        config: DecoderConfig,
+        room: Floats,
+        spare: Floats,
     ) -> None:
-        self._lengths = np.array(lengths, np.intp) + 1
-        ends = np.cumsum(self._lengths)
-        self._starts = ends - self._lengths
+        reached = np.array(lengths, np.intp) + 1
+        ends = np.cumsum(reached)
+        self._starts = ends - reached
+        self._owners = np.repeat(np.arange(len(rows)), reached)
         self._scores = room.reshape(config.num_key_value_heads, config.group, -1)
+        self._peaks = spare.reshape(self._scores.shape)
         bounds = zip(self._starts.tolist(), ends.tolist(), strict=True)
         self._parts = [self._scores[:, :, start:end] for start, end in bounds]
         heads = config.num_key_value_heads
@@ -219,7 +212,7 @@ class _Reach:
             np.matmul(query, keys, part)
         scores = self._scores
         peaks = np.maximum.reduceat(scores, self._starts, axis=-1)
-        scores -= np.repeat(peaks, self._lengths, axis=-1)
+        scores -= np.take(peaks, self._owners, axis=-1, out=self._peaks, mode="clip")
         np.exp(scores, out=scores)
         totals = np.add.reduceat(scores, self._starts, axis=-1)
         for part, values, out in zip(self._parts, self._values[layer], scratch.attended, strict=False):
@@ -231,16 +224,9 @@ def _by_layer(views: list[Floats]) -> list[tuple[Floats, ...]]:
     return list(zip(*views, strict=True))
 
 
-def _normalised(x: Floats, eps: float) -> Floats:
-    mean = np.add.reduce(x * x, axis=-1, keepdims=True)
-    mean *= np.float32(1 / x.shape[-1])
-    mean += np.float32(eps)
-    np.sqrt(mean, out=mean)
-    return x / mean
-
-
 def _rotations(config: DecoderConfig) -> NDArray[np.complex64]:
     half = config.head_dim // 2
     speeds = config.rope_theta ** -(np.arange(half) / half)
     positions = np.arange(-(-config.max_position_embeddings // BLOCK) * BLOCK)
-    return np.exp(1j * positions[:, None] * speeds).astype(np.complex64)
+    turns: NDArray[np.complex64] = np.exp(1j * positions[:, None] * speeds).astype(np.complex64)
+    return turns

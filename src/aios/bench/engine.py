@@ -1,0 +1,153 @@
+"""`aios bench engine`: tokens a second of the embedded core, beside its matrix products alone.
+
+A step is all that the engine does for a batch: the decoder, the choice of a token for each row, and reading
+it as text. It runs in a process of its own on one BLAS thread, as the engine does. Which tokens are fed is
+drawn from a seed, so that no answer ends early; what they say does not change the time.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aios.abi.errors import Unavailable
+from aios.bench.report import Spread, spread
+from aios.drivers.llm_local import EMBEDDED_MODEL
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from aios.drivers.models.chat import ChatFormat
+    from aios.drivers.models.decoder import Decoder
+
+BATCHES = (1, 8, 64)
+CONTEXT = (100, 500)
+"""Tokens that a row has behind it at the start: mixed, within these."""
+_BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+def run(quick: bool, folder: Path = EMBEDDED_MODEL) -> dict[str, Any]:
+    """Rows and goals. `errors.Unavailable` where `folder` has no model."""
+    command = [sys.executable, "-P", "-m", "aios.bench.engine", str(folder), "quick" if quick else "full"]
+    measured = subprocess.run(
+        command,
+        env=os.environ | dict.fromkeys(_BLAS_THREADS, "1"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if measured.returncode:
+        last = measured.stderr.strip().rpartition("\n")[2]
+        raise Unavailable(f"the engine could not be measured: {last}")
+    found: dict[str, Any] = json.loads(measured.stdout)
+    return found
+
+
+def measure(folder: Path, quick: bool) -> dict[str, Any]:
+    """What `run` gives, measured in this process."""
+    from aios.drivers.models.chat import ChatFormat
+    from aios.drivers.models.decoder import Decoder
+
+    decoder, chat = Decoder.load(folder), ChatFormat(folder / "tokenizer.model")
+    rows = [_row(decoder, chat, batch, quick) for batch in BATCHES]
+    widest = rows[-1]
+    goal = {"value": widest["tokens_per_second"], "bound": widest["floor_tokens_per_second"], "quick": quick}
+    return {"rows": rows, "goals": {f"engine.tokens_per_second_{BATCHES[-1]}": goal}}
+
+
+def _row(decoder: "Decoder", chat: "ChatFormat", batch: int, quick: bool) -> dict[str, Any]:
+    repeats, steps = (5, 4) if quick else (15, 16)
+    step, restart = _decoding(decoder, chat, batch, steps)
+    whole = _seconds(step, repeats, steps, restart)
+    floor = _seconds(_products(decoder, batch), repeats, steps, lambda: None)
+    return {
+        "batch": batch,
+        "tokens_per_second": round(batch / whole.median),
+        "range": f"{batch / whole.high:.0f} to {batch / whole.low:.0f}",
+        "step_ms": round(whole.median * 1e3, 2),
+        "floor_ms": round(floor.median * 1e3, 2),
+        "floor_tokens_per_second": round(batch / floor.median),
+        "over_floor": round(whole.median / floor.median, 2),
+        "context": f"{CONTEXT[0]} to {CONTEXT[1]}",
+    }
+
+
+def _seconds(once: Callable[[], object], repeats: int, steps: int, restart: Callable[[], None]) -> Spread:
+    """Seconds of one call: the mean of `steps` in a row, `repeats` times, after one that warms up."""
+    once()
+    means = []
+    for _ in range(repeats):
+        restart()
+        begun = time.perf_counter()
+        for _ in range(steps):
+            once()
+        means.append((time.perf_counter() - begun) / steps)
+    return spread(means)
+
+
+def _decoding(
+    decoder: "Decoder", chat: "ChatFormat", batch: int, steps: int
+) -> tuple[Callable[[], object], Callable[[], None]]:
+    """A step of `batch` rows, and what takes them back to where they began."""
+    import numpy as np
+
+    from aios.abi.messages import Sampling
+    from aios.drivers.engine_answer import Answer
+    from aios.drivers.models.sampling import choose
+
+    rng = np.random.default_rng(batch)
+    window = decoder.config.max_position_embeddings
+    begun = rng.integers(CONTEXT[0], min(CONTEXT[1], window - steps), batch).tolist()
+    spoken = [token for token in range(chat.vocab_size) if chat.surface(token)]
+    rows = [_filled(decoder, rng, spoken, length) for length in begun]
+    lengths = list(begun)
+    answers: list[Answer] = []
+    sampling = Sampling()
+
+    def restart() -> None:
+        lengths[:] = begun
+        answers[:] = [Answer(chat, (), (), sampling, window) for _ in rows]
+
+    def step() -> None:
+        tokens = rng.choice(spoken, batch).tolist()
+        logits = decoder.decode(rows, tokens, lengths)
+        for index, (answer, token) in enumerate(zip(answers, tokens, strict=True)):
+            choose(logits[index], sampling, 0)
+            answer.add(token)
+            lengths[index] += 1
+
+    restart()
+    return step, restart
+
+
+def _filled(decoder: "Decoder", rng: "np.random.Generator", spoken: list[int], length: int) -> Any:
+    from aios.drivers.models.kv_row import BLOCK
+
+    row = decoder.new_row()
+    for start in range(0, length, BLOCK):
+        decoder.prefill(row, rng.choice(spoken, BLOCK).tolist(), start, last=False)
+    return row
+
+
+def _products(decoder: "Decoder", batch: int) -> Callable[[], object]:
+    """The matrix products of one step and nothing else, in the width that the step uses."""
+    import numpy as np
+
+    width = next((width for width in decoder.widths if width >= batch), decoder.widths[-1])
+    ones = {matrix.shape[0]: np.ones((width, matrix.shape[0]), np.float32) for matrix in decoder.matrices}
+    outs = {matrix.shape[1]: np.empty((width, matrix.shape[1]), np.float32) for matrix in decoder.matrices}
+
+    def once() -> None:
+        for _ in range(-(-batch // width)):
+            for matrix in decoder.matrices:
+                np.matmul(ones[matrix.shape[0]], matrix, out=outs[matrix.shape[1]])
+
+    return once
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(Path(sys.argv[1]), sys.argv[2] == "quick")))

@@ -1,0 +1,56 @@
+"""From a job to a run: the prompt is written, measured and refused here, before anything is computed.
+
+Owns what the engine takes and what it does not. It knows the chat template and the window, no weights.
+"""
+
+from collections.abc import Sequence
+
+from aios.abi.errors import ContextOverflow, InvalidArgument
+from aios.abi.messages import Message, ToolSpec
+from aios.drivers.engine_answer import Answer
+from aios.drivers.engine_snapshots import Run
+from aios.drivers.llm import Generation
+from aios.drivers.models.chat import ChatFormat, tool_line
+
+UNREADABLE = (TypeError, AttributeError, ValueError, KeyError, IndexError, RecursionError)
+"""What the chat template raises on JSON that is no JSON Schema."""
+
+
+class Prompts:
+    """The runs of one model."""
+
+    def __init__(self, chat: ChatFormat, model: str, window: int) -> None:
+        self._chat, self._model, self._window = chat, model, window
+        self._longest_token = max(len(chat.surface(token)) for token in range(chat.vocab_size))
+
+    def run(self, run_id: int, job: Generation) -> Run:
+        """`ContextOverflow` when no token of an answer fits, `InvalidArgument` for what can not be done."""
+        if job.response_schema is not None:
+            raise InvalidArgument(f"{self._model} does not answer by a response_schema yet; leave it out")
+        can_call = bool(job.tools) and job.tool_choice != "none"
+        prompt = self.encode(job.messages, job.tools, job.tool_choice)
+        if len(prompt) >= self._window:
+            limit = self._window - 1
+            raise ContextOverflow(f"the prompt has {len(prompt)} tokens; {self._model} takes {limit}")
+        try:
+            answer = Answer(self._chat, job.tools, prompt, job.sampling, self._window)
+        except UNREADABLE as error:
+            raise InvalidArgument(f"a tool's parameters are no JSON Schema: {error!r}") from error
+        return Run(run_id, prompt, answer, can_call)
+
+    def encode(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], tool_choice: str = "auto"
+    ) -> list[int]:
+        """The tokens of a prompt. `InvalidArgument` where it can't be written."""
+        try:
+            self._refuse_hopeless(messages, tools)
+            return self._chat.encode(messages, tools, tool_choice)
+        except UNREADABLE as error:
+            raise InvalidArgument(f"messages and tools do not make a prompt: {error!r}") from error
+
+    def _refuse_hopeless(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> None:
+        """Refuse what is far too long unread: to split megabytes into tokens would hold up everybody."""
+        length = sum(len(message.text) for message in messages) + sum(len(tool_line(tool)) for tool in tools)
+        if length > self._window * self._longest_token:
+            limit = f"{self._model} takes {self._window} tokens"
+            raise ContextOverflow(f"the prompt has {length} characters; {limit}")
