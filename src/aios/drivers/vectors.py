@@ -53,6 +53,12 @@ def _count(texts: Sequence[str]) -> NDArray[np.int64]:
     return counts.reshape(len(texts), NUM_BUCKETS)
 
 
+def _dot(vectors: Floats, weights: Floats) -> Floats:
+    # Not `@`: the threads of the matrix library wait by spinning, and would take the cores from the models.
+    product: Floats = np.einsum("ij,j->i", vectors, weights)
+    return product
+
+
 class VectorIndex:
     """Texts by number. Use it with `lock` held."""
 
@@ -102,7 +108,7 @@ class VectorIndex:
         if among is not None:
             rows = np.array([self._row_of[number] for number in among if number in self._row_of], np.int64)
         vectors = self._vectors[: len(rows)] if among is None else self._vectors[rows]
-        scores = vectors @ (wanted * rarity) / (self._lengths[rows] * np.float32(length))
+        scores = _dot(vectors, wanted * rarity) / (self._lengths[rows] * np.float32(length))
         best = np.argsort(-scores, kind="stable")[:limit]
         return {int(self._numbers[rows[i]]): float(scores[i]) for i in best if scores[i] > 0}
 
@@ -111,7 +117,7 @@ class VectorIndex:
             vectors = self._vectors[: len(self._row_of)]
             num_with = np.count_nonzero(vectors, axis=0)
             self._rarity = np.log((len(vectors) + 1) / (num_with + 0.5)).astype(np.float32)
-            self._lengths = np.sqrt(np.square(vectors) @ np.square(self._rarity)) + np.float32(1e-6)
+            self._lengths = np.sqrt(_dot(np.square(vectors), np.square(self._rarity))) + np.float32(1e-6)
         return self._rarity
 
     def _grow(self, num_rows: int) -> None:
