@@ -1,4 +1,4 @@
-"""Made-up tasks, played by the perfect assistant, as token rows with loss weights, in batches of few shapes."""
+"""Made-up tasks, played by the perfect assistant, as rows of tokens in batches of few lengths."""
 
 import random
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from aios.abi.messages import Message, ToolSpec
 from aios.bench.tasks import Task, generate, play_gold
 from aios.bench.tasks.task import CLOCK, Runner
 from aios.drivers.models.chat import ChatFormat
+from aios.drivers.models.schema_text import tool_line
 from aios.drivers.toolbox import BUILTIN, ToolContext
 
 SPECS: dict[str, ToolSpec] = {tool.spec.name: tool.spec for tool in BUILTIN}
@@ -45,38 +46,36 @@ def encode(task: Task, chat: ChatFormat) -> Row:
 
 
 def batches(
-    chat: ChatFormat, buckets: tuple[tuple[int, int], ...], rest_weight: float, first_seed: int
+    chat: ChatFormat, buckets: tuple[tuple[int, int], ...], first_seed: int, stride: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """Tokens and weights for ever, a bucket as soon as it is full, and the next seed to start again from."""
+    """Tokens and marks for ever, a bucket as soon as it is full, and the next seed to start again from."""
     waiting: list[list[Row]] = [[] for _ in buckets]
     seed = first_seed
     while True:
         row = encode(generate(seed, "train"), chat)
-        seed += 1
-        place = next((i for i, (length, _) in enumerate(buckets) if len(row[0]) <= length + 1), None)
+        seed += stride
+        place = next((i for i, (length, _) in enumerate(buckets) if len(row[0]) <= length), None)
         if place is None:
             continue  # longer than the model's window
         waiting[place].append(row)
-        length, rows = buckets[place]
-        if len(waiting[place]) == rows:
-            yield *pack(waiting[place], length + 1, rest_weight, chat.pad_id), seed
+        if len(waiting[place]) == buckets[place][1]:
+            yield *pack(waiting[place], chat.pad_id), seed
             waiting[place] = []
 
 
-def pack(rows: list[Row], length: int, rest_weight: float, pad: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows padded to one length; padding weighs nothing."""
+def pack(rows: list[Row], pad: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows padded to the longest; the marks are 1 where the assistant speaks, 0 elsewhere, -1 on padding."""
+    length = max(len(row) for row, _ in rows)
     tokens = np.full((len(rows), length), pad, dtype=np.int64)
-    weights = np.zeros((len(rows), length), dtype=np.float32)
+    marks = np.full((len(rows), length), -1, dtype=np.int8)
     for index, (row, said) in enumerate(rows):
         tokens[index, : len(row)] = row
-        weights[index, : len(row)] = np.where(said, 1.0, rest_weight)
-    return tokens, weights
+        marks[index, : len(row)] = said
+    return tokens, marks
 
 
 def sample_texts(count: int, seed: int) -> Iterator[str]:
     """The texts of `count` conversations, for the tokenizer."""
-    from aios.drivers.models.chat import tool_line
-
     rng = random.Random(seed)
     for _ in range(count):
         task = generate(rng.randrange(2**40, 2**41), "train")

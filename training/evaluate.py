@@ -1,28 +1,31 @@
-"""How often the network's assistant turns are exactly right, teacher-forced: the turns before are the true ones."""
+"""How often the network's assistant turns are exactly right, each after the true turns before it."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from dialogues import Row, encode
 from torch import nn
 
 from aios.bench.tasks import KINDS, generate
-from aios.bench.tasks.generate import Split
+from aios.bench.tasks.lexicon import Split
 from aios.drivers.models.chat import ChatFormat
+from dialogues import Row, encode
 
 FIRST_SEED = 2**41  # above every seed that training or its tokenizer draws
 
 
 @torch.no_grad()
-def exact_by_kind(net: nn.Module, chat: ChatFormat, split: Split, count: int) -> dict[str, tuple[int, int]]:
-    """For each kind of task: the assistant turns that were exactly right, and all of them; `count` tasks a kind."""
+def exact_by_kind(
+    net: nn.Module, chat: ChatFormat, split: Split, count: int, kinds: Sequence[str] = KINDS
+) -> dict[str, tuple[int, int]]:
+    """By kind of task: the assistant turns that were exactly right, and all of them; `count` tasks each."""
     scores: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for kind in KINDS:
-        rows = [encode(generate(FIRST_SEED + i, split, kind), chat) for i in range(max(1, count // 4))]
+    for kind in kinds:
+        rows = [encode(generate(FIRST_SEED + i, split, kind), chat) for i in range(count)]
         rows = sorted((row for row in rows if len(row[0]) <= 2048), key=lambda row: len(row[0]))
-        for start in range(0, len(rows), 10):
-            for right in _turns(net, rows[start : start + 10], chat.pad_id):
+        for start in range(0, len(rows), 4):
+            for right in _turns(net, rows[start : start + 4], chat.pad_id):
                 scores[kind][0] += right
                 scores[kind][1] += 1
     return {kind: (right, turns) for kind, (right, turns) in scores.items()}
@@ -33,8 +36,7 @@ def _turns(net: nn.Module, rows: list[Row], pad: int) -> list[bool]:
     batch = np.full((len(rows), length), pad, dtype=np.int64)
     for index, (tokens, _) in enumerate(rows):
         batch[index, : len(tokens)] = tokens
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        best = net(torch.from_numpy(batch)).argmax(-1).numpy()
+    best = net(torch.from_numpy(batch)).argmax(-1).numpy()
     found = []
     for index, (_, said) in enumerate(rows):
         right: bool | None = None
@@ -45,3 +47,10 @@ def _turns(net: nn.Module, rows: list[Row], pad: int) -> list[bool]:
                 found.append(right)
                 right = None
     return found
+
+
+def table(scores: dict[str, tuple[int, int]]) -> str:
+    """Scores as one line: the whole, then each kind."""
+    right, turns = (sum(score[i] for score in scores.values()) for i in (0, 1))
+    by_kind = " ".join(f"{kind} {a}/{b}" for kind, (a, b) in sorted(scores.items()))
+    return f"{right}/{turns} = {right / max(1, turns):.3f}: {by_kind}"

@@ -27,23 +27,27 @@ MODEL = {
 
 
 class Recipe(Struct, frozen=True):
-    """How training runs. A batch is one of `buckets`: rows of a length, about as many tokens each."""
+    """How training runs. Each worker works through `parts` small batches a step, each of one of `buckets`:
+    rows of a length, about 1,500 tokens together, so that what is touched stays in the caches."""
 
-    buckets: tuple[tuple[int, int], ...] = ((320, 38), (512, 24), (768, 16), (1152, 10), (2048, 6))
+    workers: int = 2
+    parts: int = 4
+    buckets: tuple[tuple[int, int], ...] = ((320, 5), (448, 3), (768, 2), (1536, 1), (2048, 1))
     matrix_rate: float = 0.02
     """Muon's step, for the layers' matrices."""
     other_rate: float = 3e-3
     """AdamW's step, for embeddings and norms."""
     momentum: float = 0.95
     weight_decay: float = 0.01
-    clip: float = 1.0
-    warmup_steps: int = 100
-    decay_share: float = 0.3
+    warmup_steps: int = 60
+    decay_share: float = 0.35
     """The last part of the run, in which the steps shrink linearly to nothing."""
-    rest_weight: float = 0.05
-    """The loss's weight on tokens that the assistant does not say."""
-    evaluate_every: int = 500
-    save_every: int = 250
+    rest_share: float = 0.15
+    """How many of the tokens that the assistant does not say count in the loss too."""
+    rest_weight: float = 0.3
+    """The weight of each of these."""
+    evaluate_every: int = 300
+    save_every: int = 100
 
 
 RECIPE = Recipe()

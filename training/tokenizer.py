@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 import sentencepiece
-from dialogues import sample_texts
-from recipe import MODEL, SEED
 
 from aios.drivers.models.chat import CONTROLS
+from dialogues import sample_texts
+from recipe import MODEL, SEED
 
 SIGNS = [*string.punctuation, "\n", "“", "”", "«", "»", "°", "×", "÷", "–", "—", "’", "€"]
 

@@ -5,6 +5,7 @@ import math
 import operator
 import re
 from collections.abc import Callable
+from decimal import Decimal
 
 from aios.abi.errors import InvalidArgument
 
@@ -52,22 +53,19 @@ def calculate(expression: str) -> str:
 
 
 def format_number(value: Number) -> str:
-    """A number as people write it: no trailing zeros, no exponent where it can be helped."""
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise OverflowError
-        rounded = float(f"{value:.10g}")
-        if not rounded.is_integer() or abs(rounded) >= 1e15:
-            return _plain(rounded)
-        value = int(rounded)
-    return str(value)
+    """A number as people write it: 10 significant digits, no trailing zeros, an exponent only far from 1.
 
-
-def _plain(value: float) -> str:
+    Raises `OverflowError` for a number without end.
+    """
+    if isinstance(value, int):
+        return str(value)
+    if not math.isfinite(value):
+        raise OverflowError
     text = f"{value:.10g}"
-    if "e-" not in text or abs(value) < 1e-12:
+    if value and not 1e-20 < abs(value) < 1e20:
         return text
-    return f"{value:.20f}".rstrip("0") if len(text) < 8 else f"{value:.16f}".rstrip("0")
+    plain = format(Decimal(text), "f")
+    return "0" if plain == "-0" else plain
 
 
 def _value(node: ast.expr) -> Number:
@@ -80,7 +78,7 @@ def _value(node: ast.expr) -> Number:
             return -_value(operand)
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
             return _value(operand)
-        case ast.BinOp(left=left, op=op, right=right):
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
             return _apply(op, _value(left), _value(right))
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
             return _bounded(_FUNCTIONS[name](*map(_value, args)))

@@ -1,49 +1,66 @@
 """From a seed to a task: which turns, which tools in view, which system prompt."""
 
 import random
-from typing import Literal
+from collections.abc import Callable
 
-from aios.bench.tasks import chains, kinds
-from aios.bench.tasks.invented import Invented, invent, use, use_again
-from aios.bench.tasks.kinds import Maker
-from aios.bench.tasks.lexicon import Lexicon
+from aios.bench.tasks import chains, filing, noting, sums, talk
+from aios.bench.tasks.asking import use, use_again
+from aios.bench.tasks.invented import Invented
+from aios.bench.tasks.inventing import invent
+from aios.bench.tasks.lexicon import Split, lexicon
 from aios.bench.tasks.play import Play, Turn
 from aios.bench.tasks.task import Task
 
-Split = Literal["train", "heldout"]
+Maker = Callable[[Play], Turn]
 
-_FILES = ("write_file", "append_file", "read_file", "list_files", "search_files", "file_history", "rollback_file", "delete_file")
+_FILES = (
+    "write_file",
+    "append_file",
+    "read_file",
+    "list_files",
+    "search_files",
+    "file_history",
+    "rollback_file",
+    "delete_file",
+)
 _NOTES = ("remember", "recall", "update_note", "forget")
 _SUMS = ("calculate", "convert_units", "add_days", "days_between", "weekday", "current_time")
 BUILTIN_NAMES = (*_SUMS, *_NOTES, *_FILES)
 
 _TURNS: dict[str, tuple[float, tuple[Maker, ...], tuple[str, ...]]] = {
-    "calc": (7, (kinds.calc,), ("calculate",)),
-    "units": (4, (kinds.units,), ("convert_units",)),
-    "dates": (4, (kinds.dates,), ("add_days", "days_between", "weekday", "current_time")),
-    "remember": (3, (kinds.remember,), ("remember",)),
-    "recall": (5, (kinds.recall,), ("recall",)),
-    "change_note": (4, (kinds.change_note,), ("recall", "update_note", "forget")),
-    "write": (4, (kinds.write,), ("write_file",)),
-    "append": (3, (kinds.append,), ("append_file",)),
-    "read": (4, (kinds.read,), ("read_file",)),
-    "list": (2.5, (kinds.listing,), ("list_files",)),
-    "search": (3, (kinds.search,), ("search_files",)),
-    "versions": (3, (kinds.versions,), ("file_history", "rollback_file")),
-    "delete": (2.5, (kinds.delete,), ("delete_file",)),
-    "greet": (2, (kinds.greet, kinds.thanks, kinds.who, kinds.greet), ()),
-    "unfit": (3.5, (kinds.unfit,), ()),
-    "context": (4, (kinds.text, kinds.say), ()),
-    "several": (5, (chains.several, chains.several, chains.several, chains.read_both),
-                ("calculate", "weekday", "convert_units", "write_file", "remember", "read_file")),
+    "calc": (7, (sums.calc,), ("calculate",)),
+    "units": (4, (sums.units,), ("convert_units",)),
+    "dates": (4, (sums.dates,), ("add_days", "days_between", "weekday", "current_time")),
+    "remember": (3, (noting.remember,), ("remember",)),
+    "recall": (5, (noting.recall,), ("recall",)),
+    "change_note": (4, (noting.change_note,), ("recall", "update_note", "forget")),
+    "write": (4, (filing.write,), ("write_file",)),
+    "append": (3, (filing.append,), ("append_file",)),
+    "read": (4, (filing.read,), ("read_file",)),
+    "list": (2.5, (filing.listing,), ("list_files",)),
+    "search": (3, (filing.search,), ("search_files",)),
+    "versions": (3, (filing.versions,), ("file_history", "rollback_file")),
+    "delete": (2.5, (filing.delete,), ("delete_file",)),
+    "greet": (2, (talk.greet, talk.thanks, talk.who, talk.greet), ()),
+    "unfit": (3.5, (talk.unfit,), ()),
+    "context": (4, (talk.text, talk.say), ()),
+    "several": (
+        5,
+        (chains.several, chains.several, chains.several, chains.read_both),
+        ("calculate", "weekday", "convert_units", "write_file", "remember", "read_file"),
+    ),
     "calc_write": (2, (chains.calc_write,), ("calculate", "write_file")),
     "read_compute": (2.5, (chains.read_compute, chains.sum_files), ("read_file", "calculate")),
     "copy": (2.5, (chains.copy,), ("read_file", "write_file", "delete_file")),
-    "recall_chain": (3, (chains.recall_write, chains.recall_convert), ("recall", "write_file", "convert_units")),
+    "recall_chain": (
+        3,
+        (chains.recall_write, chains.recall_convert),
+        ("recall", "write_file", "convert_units"),
+    ),
     "date_chain": (2.5, (chains.date_chain,), ("add_days", "weekday", "remember")),
     "note_chain": (2.5, (chains.calc_remember, chains.read_remember), ("calculate", "read_file", "remember")),
     "search_read": (1.5, (chains.search_read,), ("search_files", "read_file")),
-}  # fmt: skip
+}
 """By kind: how often in training, what makes a turn of it, and the tools that it needs."""
 
 AGENT_PROMPT = "You are a helpful assistant. Use the tools when they help, then answer briefly."
@@ -56,20 +73,12 @@ KINDS = (*_TURNS, "invented", "turns")
 
 def generate(seed: int, split: Split, kind: str | None = None) -> Task:
     """The task of a seed. `kind` is one of `KINDS`; None draws a mixed conversation, as in training."""
-    play = Play(random.Random(f"{split} {seed} {kind}"), _words(split))
+    play = Play(random.Random(f"{split} {seed} {kind}"), lexicon(split))
     if kind is None or kind == "turns":
-        return _Conversation(play, seed, kind or "mixed", play.pick((2, 3, 3, 4, 4, 5, 6)) if kind is None else 3).task()
+        return _Conversation(
+            play, seed, kind or "mixed", play.pick((2, 3, 3, 4, 4, 5, 6)) if kind is None else 3
+        ).task()
     return _Conversation(play, seed, kind, 1).task()
-
-
-def _words(split: Split) -> Lexicon:
-    if split == "train":
-        from aios.bench.tasks.train import TRAIN
-
-        return TRAIN
-    from aios.bench.tasks.heldout import HELDOUT
-
-    return HELDOUT
 
 
 class _Conversation:
@@ -127,15 +136,15 @@ class _Conversation:
         """A turn that goes on from what was said before, if there is anything to go on from."""
         play, choices = self.play, list[Maker]()
         if "number" in play.last:
-            choices += [kinds.calc_more, kinds.calc_more, kinds.write_it]
+            choices += [sums.calc_more, sums.calc_more, filing.write_it]
             self.needed += ["write_file"]
         if "units" in play.last:
-            choices.append(kinds.units_more)
+            choices.append(sums.units_more)
         if "path" in play.last:
-            choices += [kinds.read_it, kinds.read_it, kinds.delete_it]
+            choices += [filing.read_it, filing.read_it, filing.delete_it]
             self.needed += ["read_file", "delete_file"]
         if play.told:
-            choices.append(kinds.ask)
+            choices.append(talk.ask)
         if "use" in play.last and play.last["use"][1]:
             choices.append(lambda play: use_again(play, "invented"))
         return play.pick(choices)(play) if choices else None
@@ -161,14 +170,14 @@ class _Conversation:
             tool = invent(play)
             acts = {word for other in self.invented for word in other.act.split()}
             if acts & set(tool.act.split()) - {"a", "the"}:
-                return kinds.unfit(play)
+                return talk.unfit(play)
             self.absent += tool.act.split()
             turn = use(play, tool, "unfit", told=True)
         else:
             self.banned.update(tools)
             turn = play.pick(_TURNS[kind][1])(play)
         play.last = {}
-        return kinds.no_tool(turn.user)
+        return talk.no_tool(turn.user)
 
     def _offer_one(self) -> Invented:
         while True:
@@ -190,9 +199,16 @@ class _Conversation:
         play = self.play
         tools = self._tools()
         return Task(
-            self.kind, self.seed, self._system(), tuple(tools), tuple(self.invented), play.files,
-            tuple(play.notes), tuple(self.turns), play.pick(play.words.missing),
-        )  # fmt: skip
+            self.kind,
+            self.seed,
+            self._system(),
+            tuple(tools),
+            tuple(self.invented),
+            play.files,
+            tuple(play.notes),
+            tuple(self.turns),
+            play.pick(play.words.missing),
+        )
 
     def _tools(self) -> list[str]:
         play = self.play
@@ -200,7 +216,11 @@ class _Conversation:
         if not names and play.chance(0.3):
             return []
         for _ in range(play.pick((0, 1, 1, 2, 3))):
-            names.update(play.pick(((play.pick(BUILTIN_NAMES),), (play.pick(BUILTIN_NAMES),), _NOTES, _FILES[:4], _SUMS[:2])))
+            names.update(
+                play.pick(
+                    ((play.pick(BUILTIN_NAMES),), (play.pick(BUILTIN_NAMES),), _NOTES, _FILES[:4], _SUMS[:2])
+                )
+            )
         if play.chance(0.08):
             names.update(BUILTIN_NAMES)
         while self.wide and len(names) < 18:

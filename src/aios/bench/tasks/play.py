@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import Any
@@ -37,7 +37,19 @@ class Turn(Struct, frozen=True):
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 _BLANK = re.compile(r"(\{\w+\})")
 _QUOTES = ('"{}"', "'{}'", "{}", "{}", "`{}`", "“{}”", "«{}»", '"{}"')
-_CODES = ("AA-000", "AAA-000", "A0A0A0", "00-AA", "AA000", "#0000", "A-00", "000/00", "aa0aa0", "AA-aaaa-00", "a00000")
+_CODES = (
+    "AA-000",
+    "AAA-000",
+    "A0A0A0",
+    "00-AA",
+    "AA000",
+    "#0000",
+    "A-00",
+    "000/00",
+    "aa0aa0",
+    "AA-aaaa-00",
+    "a00000",
+)
 
 
 class Play:
@@ -56,7 +68,7 @@ class Play:
         """True with this probability."""
         return self.rng.random() < share
 
-    def pick(self, choices: tuple[Any, ...] | list[Any]) -> Any:
+    def pick(self, choices: Sequence[Any]) -> Any:
         """One of several."""
         return self.rng.choice(choices)
 

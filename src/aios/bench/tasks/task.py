@@ -130,7 +130,7 @@ def _play_turn(
 
 
 def judge(task: Task, outcome: Outcome, gold: Outcome, facts: Sequence[tuple[str, ...]]) -> Verdict:
-    """Whether what happened is what should have: files, notes, calls of invented tools, facts in the answers."""
+    """Whether what happened is what should have: files, notes, made-up tools' calls, facts in the answers."""
     if outcome.files != gold.files:
         return Verdict(False, f"files are {outcome.files} and should be {gold.files}")
     if sorted(outcome.notes) != sorted(gold.notes):

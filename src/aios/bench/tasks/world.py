@@ -54,7 +54,9 @@ class World:
                 return sc.FileContent(path, version or len(self.versions[path]), content)
             case sc.StorageList(folder=folder):
                 prefix = folder.strip("/") + "/" if folder.strip("/") else ""
-                return sc.FileEntries(tuple(self._entry(p) for p in sorted(self.files) if p.startswith(prefix)))
+                return sc.FileEntries(
+                    tuple(self._entry(p) for p in sorted(self.files) if p.startswith(prefix))
+                )
             case sc.StorageSearch(text=text):
                 return sc.FileHits(tuple(sc.FileHit(self._entry(p), "", 1.0) for p in self._containing(text)))
             case sc.StorageHistory(path=path):
@@ -114,4 +116,6 @@ class World:
 
     def _containing(self, text: str) -> list[str]:
         wanted = set(_WORD.findall(text.lower()))
-        return [p for p, c in sorted(self.files.items()) if wanted <= set(_WORD.findall((p + " " + c).lower()))]
+        return [
+            p for p, c in sorted(self.files.items()) if wanted <= set(_WORD.findall((p + " " + c).lower()))
+        ]

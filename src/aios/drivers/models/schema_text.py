@@ -1,0 +1,91 @@
+"""JSON Schema as the embedded model reads and writes it: tools as one line each, values as plain text."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aios.abi.messages import JsonSchema, ToolSpec
+
+_INTEGER = re.compile(r"[+-]?\d+")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def tool_line(tool: ToolSpec) -> str:
+    """A tool as the model sees it: `name: description (arg: type, arg?: type, arg: one|two)`."""
+    schema = tool.parameters
+    fields = _fields_text(schema)
+    description = " ".join(tool.description.split())
+    return f"{tool.name}: {description} ({fields})" if description else f"{tool.name} ({fields})"
+
+
+def _fields_text(schema: JsonSchema) -> str:
+    required = schema.get("required", ())
+    fields: Mapping[str, JsonSchema] = schema.get("properties", {})
+    return ", ".join(f"{k}{'' if k in required else '?'}: {_type_text(v)}" for k, v in fields.items())
+
+
+def _type_text(schema: JsonSchema) -> str:
+    if "enum" in schema:
+        return "|".join(value_text(value) for value in schema["enum"])
+    if "const" in schema:
+        return value_text(schema["const"])
+    names = _types(schema)
+    if names == ["array"]:
+        return f"[{_type_text(schema.get('items', {}))}]"
+    if names == ["object"] and schema.get("properties"):
+        return "{" + _fields_text(schema) + "}"
+    return "|".join(name for name in names if name != "null") or "any"
+
+
+def _types(schema: JsonSchema) -> list[str]:
+    kinds = schema.get("type")
+    if isinstance(kinds, str):
+        return [kinds]
+    if isinstance(kinds, list):
+        return [str(kind) for kind in kinds]
+    return [kind for option in schema.get("anyOf", ()) for kind in _types(option)]
+
+
+def read_value(items: Sequence[str], schema: JsonSchema) -> Any:
+    """The value that a reply wrote, in the type its schema asks for; what does not fit stays text.
+
+    `items` are the written values, each after one space; only a list has other than one.
+    """
+    texts = [item.removeprefix(" ") for item in items]
+    if "array" in _types(schema):
+        inner = schema.get("items", {})
+        return [] if list(items) == [""] else [_read_scalar(text, inner) for text in texts]
+    if len(texts) > 1:
+        return [_read_scalar(text, {}) for text in texts]
+    return _read_scalar(texts[0], schema)
+
+
+def _read_scalar(text: str, schema: JsonSchema) -> Any:
+    for value in schema.get("enum", ()):
+        if value_text(value) == text:
+            return value
+    for kind in _types(schema):
+        if kind == "integer" and _INTEGER.fullmatch(text) and len(text) < 1000:
+            return int(text)
+        if kind == "number" and _NUMBER.fullmatch(text) and len(text) < 1000:
+            return int(text) if _INTEGER.fullmatch(text) else float(text)
+        if kind == "boolean" and text in ("true", "false"):
+            return text == "true"
+        if kind == "null" and text == "null":
+            return None
+        if kind == "object" and isinstance(found := _read_json(text), dict):
+            return found
+    return text
+
+
+def _read_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def value_text(value: Any) -> str:
+    """A value as a call carries it: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
