@@ -10,7 +10,8 @@ from aios.abi.messages import Message, ToolSpec
 from aios.drivers.engine_answer import Answer
 from aios.drivers.engine_snapshots import Run
 from aios.drivers.llm import Generation
-from aios.drivers.models.chat import ChatFormat, tool_line
+from aios.drivers.models.chat import ChatFormat
+from aios.drivers.models.schema_text import tool_line
 
 UNREADABLE = (TypeError, AttributeError, ValueError, KeyError, IndexError, RecursionError)
 """What the chat template raises on JSON that is no JSON Schema."""
