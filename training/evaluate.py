@@ -1,16 +1,21 @@
 """How often the network's assistant turns are exactly right, each after the true turns before it."""
 
+import argparse
+import json
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from aios.bench.tasks import KINDS, generate
 from aios.bench.tasks.lexicon import Split
 from aios.drivers.models.chat import ChatFormat
 from dialogues import Row, encode
+from network import Decoder
 
 FIRST_SEED = 2**41  # above every seed that training or its tokenizer draws
 
@@ -54,3 +59,21 @@ def table(scores: dict[str, tuple[int, int]]) -> str:
     right, turns = (sum(score[i] for score in scores.values()) for i in (0, 1))
     by_kind = " ".join(f"{kind} {a}/{b}" for kind, (a, b) in sorted(scores.items()))
     return f"{right}/{turns} = {right / max(1, turns):.3f}: {by_kind}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Score a run's exported weights by kind of task.")
+    parser.add_argument("run", type=Path, help="a folder with model.safetensors and config.json")
+    parser.add_argument("--count", type=int, default=40, help="tasks of each kind and split")
+    options = parser.parse_args()
+    nano = Path(__file__).parent.parent / "src/aios/drivers/models/nano"
+    net = Decoder(json.loads((options.run / "config.json").read_text())).bfloat16()
+    weights = load_file(options.run / "model.safetensors")
+    net.load_state_dict({name.removeprefix("model."): weight for name, weight in weights.items()})
+    splits: tuple[Split, ...] = ("train", "heldout")
+    for split in splits:
+        print(split, table(exact_by_kind(net, ChatFormat(nano / "tokenizer.model"), split, options.count)))
+
+
+if __name__ == "__main__":
+    main()
