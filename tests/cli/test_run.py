@@ -35,6 +35,15 @@ async def test_react_uses_the_kernels_tools(aios, kernel, answers):
     assert (result.exit_code, result.stdout) == (0, "It is 9.6.\n")
 
 
+async def test_a_terminal_sees_the_agent_at_work(aios, kernel, answers, monkeypatch):
+    monkeypatch.setattr("aios.cli.run._has_audience", lambda: True)
+    call = ToolCall("call_1", "calculate", {"expression": "12% of 80"})
+    answers += [Message("assistant", "Let me see.", (call,)), "It is 9.6."]
+    result = await aios("run", "react", "What is 12% of 80?")
+    assert result.stdout == "It is 9.6.\n"
+    assert result.stderr == 'Let me see.\n→ calculate {"expression": "12% of 80"}\n  9.6\nIt is 9.6.\n'
+
+
 async def test_an_agent_that_raises_is_told_by_its_line(aios, kernel, tmp_path):
     (tmp_path / "bad.py").write_text("async def bad(agent, task):\n    raise ValueError('oh no')\n")
     result = await aios("run", f"{tmp_path}/bad.py:bad", "x")

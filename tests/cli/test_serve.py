@@ -59,7 +59,7 @@ async def test_serve_is_found_and_ends_on_ctrl_c(start, aios, data, tmp_path):
 def test_serve_says_how_to_get_a_key(start, tmp_path):
     (tmp_path / "aios.toml").write_text(TOML)
     process = start()
-    lines = [process.stdout.readline() for _ in range(7)]
+    lines = [process.stdout.readline() for _ in range(8)]
     said = "".join(lines)
     assert "http://127.0.0.1:" in lines[0]
     assert "aios call process.spawn agent=me durable=true" in said

@@ -1,5 +1,6 @@
 """`aios run`: an agent, started in this process, on the running kernel or on one of its own."""
 
+import sys
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,7 +35,8 @@ def run(
 
     TARGET is MODULE:NAME, FILE.py, FILE.py:NAME, or react, the built-in agent with the kernel's tools.
     Of a file, the only thing marked with @aios.agent is meant where no name is given. The agent runs in
-    this process: on the kernel that is running, else on a kernel started for it alone. Ctrl-C ends it.
+    this process: on the kernel that is running, else on a kernel started for it alone. A terminal shows
+    on stderr what it says and which tools it calls, as it goes. Ctrl-C ends it.
 
     \b
     Examples:
@@ -45,9 +47,12 @@ def run(
 
     async def work() -> None:
         from aios.cli.target import load
+        from aios.cli.watch import Watched
 
         program = load(target)
         async with _kernel(settings_of(context), own_kernel) as kernel:
+            if _has_audience() and not json:
+                kernel.transport = Watched(kernel.transport, sys.stderr)
             result = await _run(kernel, program, task, show_traceback)
         if json:
             print_json({"result": result})
@@ -55,6 +60,10 @@ def run(
             print(visible(result))
 
     execute(work, json=json)
+
+
+def _has_audience() -> bool:
+    return sys.stderr.isatty()
 
 
 async def _run(kernel: "Connection", program: "Program", task: str, show_traceback: bool) -> str:

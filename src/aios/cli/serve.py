@@ -72,5 +72,6 @@ def _print_ready(address: "Address", config: "Config", cores: "Sequence[CoreStat
     for core in cores:
         print(f"  core     {core.name}: {core.model}, {core.slots} at a time, {core.health}")
     print("  a key    aios call process.spawn agent=me durable=true")
-    print(f"  OpenAI   OPENAI_BASE_URL={address.url}/v1 OPENAI_API_KEY=<the key's token>")
+    print(f"  OpenAI   OPENAI_BASE_URL={address.url}/v1")
+    print("           OPENAI_API_KEY=<the key's token>")
     print("Ctrl-C stops it.", flush=True)
