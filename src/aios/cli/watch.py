@@ -8,7 +8,8 @@ from aios.abi.syscalls import LlmGenerate, Reply, SystemCall, ToolOutput
 from aios.cli.output import has_colour, visible
 
 if TYPE_CHECKING:
-    from aios.sdk.transport import Emit, Transport
+    from aios.sdk.sending import Emit
+    from aios.sdk.transport import Transport
 
 RESULT_CELLS = 200
 """Of a tool's result."""
