@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 AGENTS ?= 50
+MINUTES ?= 110
+NANO := src/aios/drivers/models/nano
 
-.PHONY: help demo test check lint types floors install dev clean
+.PHONY: help demo test check lint types floors install dev model clean
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -41,5 +43,14 @@ types: dev
 floors: dev
 	$(BIN)/lint-imports
 
+$(VENV)-training/.installed: | $(BIN)/python
+	$(PYTHON) -m venv $(VENV)-training
+	$(VENV)-training/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 numpy sentencepiece safetensors msgspec
+	@touch $@
+
+model: $(VENV)-training/.installed  ## train the embedded model from nothing (MINUTES=110), then put its weights into the package
+	PYTHONPATH=src $(VENV)-training/bin/python -u training/train.py training/runs/model --minutes $(MINUTES)
+	cp training/runs/model/model.safetensors training/runs/model/config.json $(NANO)/
+
 clean:  ## remove the virtual environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-training .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
