@@ -155,9 +155,9 @@ class Trainer:
             "weights": self.crew.weights.clone(),
         }
         state |= {"step": self.step, "seed": self.seed, "spent": self.spent}
-        path = self.crew.run / f"checkpoint.{self.rank}"
-        torch.save(state, path.with_suffix(".new"))
-        path.with_suffix(".new").replace(path)
+        path, unfinished = (self.crew.run / f"{stem}.{self.rank}" for stem in ("checkpoint", "unfinished"))
+        torch.save(state, unfinished)
+        unfinished.replace(path)
         if self.rank == 0:
             export(dict(zip(self.names, self.flat, strict=True)), self.chat, self.crew.run)
 
