@@ -73,12 +73,11 @@ class Cores:
         return self._cores[name]
 
     async def start(self) -> None:
-        """Start every driver. Raises the first failure, once those that had started are closed again."""
+        """Start every driver. Raises the first failure, once all have started or failed."""
         started = await asyncio.gather(*(core.driver.start() for core in self), return_exceptions=True)
-        failures = [outcome for outcome in started if isinstance(outcome, BaseException)]
-        if failures:
-            await self.close()
-            raise failures[0]
+        for outcome in started:
+            if isinstance(outcome, BaseException):
+                raise outcome
         for core in self:
             core.model = core.config.model or core.driver.model
             core.window = core.config.window or core.driver.window

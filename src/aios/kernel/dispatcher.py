@@ -26,12 +26,11 @@ from aios.kernel.config import RetryConfig
 from aios.kernel.context import ContextManager
 from aios.kernel.core import Cores, queue_of, retry_delay_s
 from aios.kernel.flight import Flight
-from aios.kernel.generation import Emit
 from aios.kernel.journal import Journal
 from aios.kernel.managers import Managers
 from aios.kernel.process import Process
 from aios.kernel.scheduler import Resource, Scheduler
-from aios.kernel.task import State, Task
+from aios.kernel.task import Emit, State, Task
 
 log = logging.getLogger(__name__)
 
@@ -136,10 +135,10 @@ class Dispatcher:
             case sc.LlmGenerate(model=model):
                 core = self._context.core_of(task.id)
                 return self._cores.queue_for(model) if core is None else queue_of([core])
-            case sc.ToolRun(name=name):
-                # A queue for each tool: one that cannot run now keeps no other waiting.
-                self._scheduler.add_queue(f"tool:{name}", ["tool"])
-                return f"tool:{name}"
+            case sc.ToolRun() as call:
+                queue = self._managers.tool.queue_of(call, self._flight.process_of(task).caller)
+                self._scheduler.add_queue(queue, ["tool"], is_passing=True)
+                return queue
             case _:
                 return task.row.group
 
@@ -254,8 +253,6 @@ class Dispatcher:
         self._context.drop(task.id)
         if task.approval is not None:
             self._approvals.close(task.approval)
-        if isinstance(task.call, sc.ToolRun):
-            self._scheduler.drop_queue_if_empty(f"tool:{task.call.name}")
         self._flight.settle(task, outcome)
 
     # ---- processes

@@ -12,10 +12,9 @@ from functools import partial
 from aios.abi.errors import AiosError, Cancelled, DeadlineExceeded, InvalidArgument, QuotaExceeded
 from aios.abi.syscalls import LlmAnswer, Reply, Row, SystemCall
 from aios.drivers.clock import Clock
-from aios.kernel.generation import Emit
 from aios.kernel.journal import EventKind, Journal
 from aios.kernel.process import Process
-from aios.kernel.task import State, Task
+from aios.kernel.task import Emit, State, Task
 
 MAX_TIMEOUT_S = 7 * 86_400.0
 

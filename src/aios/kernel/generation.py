@@ -15,9 +15,8 @@ from aios.kernel.context import ContextManager, fit
 from aios.kernel.core import Core, Cores
 from aios.kernel.journal import Journal
 from aios.kernel.scheduler import Scheduler
-from aios.kernel.task import Task
+from aios.kernel.task import Emit, Task
 
-Emit = Callable[[Delta], None]
 MustYield = Callable[[int], bool]
 
 

@@ -2,16 +2,19 @@
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 from msgspec import structs
 
 from aios.abi.errors import Unavailable
 from aios.abi.messages import Delta
 from aios.abi.syscalls import Reply, SystemCall
 from aios.drivers.clock import Clock, SystemClock
+from aios.drivers.linefile import LineFile
 from aios.drivers.llm import LLMDriver
 from aios.drivers.store import Store
 from aios.drivers.toolbox import Calls
@@ -72,6 +75,8 @@ class Kernel:
         self._dispatcher = self._make_dispatcher()
         self._lifecycle.on_suspend = self._dispatcher.suspend_process
         self._lifecycle.on_resume = self._dispatcher.resume_process
+        self._parts = AsyncExitStack()
+        """What has been started, to be closed in the opposite order."""
         self._is_running = False
 
     async def trap(
@@ -104,20 +109,25 @@ class Kernel:
 
     async def start(self) -> None:
         """Boot. Raises `Conflict` when another kernel has the data, `Unavailable` when a core can't start."""
-        await self._store.start()
-        try:
+        async with AsyncExitStack() as parts:
+            await self._store.start()
+            parts.push_async_callback(self._store.close)
+            if self.config.journal.file:
+                parts.callback(self._write_journal())
             await self.audit.start()
             await self._grants.start()
             await self._memory.start()
             await self._storage.start()
-            await self._tools.start()
+            parts.push_async_callback(self._cores.close)
             await self._cores.start()
+            parts.push_async_callback(self._tools.close)
+            await self._tools.start()
+            parts.callback(self._processes.close)
             self.operator_token = _operator_token(self.config.data)
             await self._lifecycle.start(self.operator_token)
             self._add_resources()
-        except BaseException:
-            await self._store.close()
-            raise
+            parts.push_async_callback(self._dispatcher.close)
+            self._parts = parts.pop_all()
         self._is_running = True
 
     async def close(self) -> None:
@@ -125,11 +135,19 @@ class Kernel:
         if not self._is_running:
             return
         self._is_running = False
-        await self._dispatcher.close()
-        self._processes.close()
-        await self._tools.close()
-        await self._cores.close()
-        await self._store.close()
+        await self._parts.aclose()
+
+    def _write_journal(self) -> Callable[[], None]:
+        """Write the journal to its file, too, until what this returns is called."""
+        config = self.config.journal
+        file = LineFile(self.config.data / config.file, config.max_file_bytes, self._clock)
+        unsubscribe = self.journal.subscribe(lambda event: file.append(msgspec.json.encode(event)))
+
+        def stop() -> None:
+            unsubscribe()
+            file.flush()
+
+        return stop
 
     def _add_resources(self) -> None:
         scheduler, config = self._scheduler, self.config

@@ -5,6 +5,7 @@ Who may do what to whom was decided before (access.py). Suspending is told to `o
 
 import re
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import apsw
 
@@ -13,7 +14,7 @@ from aios.abi.errors import Conflict, Internal, InvalidArgument
 from aios.drivers.clock import Clock
 from aios.drivers.store import Store
 from aios.kernel.audit import AuditLog
-from aios.kernel.process import OPERATOR, OPERATOR_PID, Process, ProcessTable, hash_of, new_token
+from aios.kernel.process import OPERATOR, OPERATOR_PID, Caller, Process, ProcessTable, hash_of, new_token
 
 _TABLES = """
 CREATE TABLE processes (
@@ -93,7 +94,8 @@ class ProcessManager:
             parent = self._table.get(OPERATOR_PID)
         self._table.add(process, parent, call.lease_s)
         try:
-            await self._store.write(lambda connection: self._write_spawned(connection, process))
+            by = parent.caller
+            await self._store.write(lambda connection: self._write_spawned(connection, by, process))
         except BaseException:
             # Nobody was given its token, so nobody could ever end it.
             self._table.end(process, "killed")
@@ -137,7 +139,7 @@ class ProcessManager:
             )
         )
 
-    def _write_spawned(self, connection: apsw.Connection, process: Process) -> None:
+    def _write_spawned(self, connection: apsw.Connection, by: Caller, process: Process) -> None:
         connection.execute("UPDATE last_pid SET pid = max(pid, ?)", (process.pid,))
         if process.durable:
             connection.execute(
@@ -145,8 +147,7 @@ class ProcessManager:
                 (process.pid, process.agent, process.principal, process.token_hash, process.created),
             )
         subject = f"{process.pid} {process.principal}{' durable' if process.durable else ''}"
-        parent = self._table.get(process.parent)
-        self._audit.write(connection, parent.pid, parent.principal, "spawn", subject)
+        self._audit.write(connection, by.pid, by.principal, "spawn", subject)
 
     def _write_ended(self, connection: apsw.Connection, by: Process, ended: Sequence[Process]) -> None:
         for process in ended:
@@ -158,9 +159,10 @@ class ProcessManager:
 
 
 def _read(connection: apsw.Connection) -> tuple[int, list[tuple[int, str, str, bytes, float]]]:
-    last_pid = connection.execute("SELECT pid FROM last_pid").get
+    last_pid: int = connection.execute("SELECT pid FROM last_pid").get
     sql = "SELECT pid, agent, principal, token_hash, created FROM processes ORDER BY pid"
-    return last_pid, connection.execute(sql).fetchall()
+    rows = cast(list[tuple[int, str, str, bytes, float]], connection.execute(sql).fetchall())
+    return last_pid, rows
 
 
 def _is_future(principal: str, last_pid: int) -> bool:

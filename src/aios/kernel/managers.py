@@ -17,7 +17,12 @@ class Manager(Protocol):
 
 
 class Tools(Manager, Protocol):
-    """Executes tool calls; those that cannot run now are passed over. `ended` is told what `started` gave."""
+    """Executes tool calls. The first of a queue that cannot run now is passed over with its queue.
+
+    `ended` is told what `started` gave.
+    """
+
+    def queue_of(self, call: sc.ToolRun, caller: Caller) -> str: ...
 
     def can_start(self, call: sc.ToolRun, caller: Caller) -> bool: ...
 

@@ -48,6 +48,7 @@ class Scheduler:
         self._turns = count()
         self._queues: dict[str, RunQueue] = {}
         self._served_by: dict[str, list[Resource]] = {}
+        self._passing: set[str] = set()
         self._held: dict[int, set[Task]] = {}
         self.resources: dict[str, Resource] = {}
 
@@ -56,23 +57,19 @@ class Scheduler:
     def add_resource(self, name: str, num_slots: int, *, is_selective: bool = False) -> None:
         self.resources[name] = Resource(name, num_slots, is_selective)
 
-    def add_queue(self, queue: str, resources: Iterable[str]) -> None:
-        """Make a run queue that these resources draw from; nothing where it is there already."""
+    def add_queue(self, queue: str, resources: Iterable[str], *, is_passing: bool = False) -> None:
+        """Make a run queue that these resources draw from; nothing where it is there already.
+
+        A passing one is gone as soon as the last task has left it.
+        """
         if queue in self._queues:
             return
+        if is_passing:
+            self._passing.add(queue)
         self._queues[queue] = RunQueue(self._policy, self._turns)
         self._served_by[queue] = [self.resources[name] for name in resources]
         for resource in self._served_by[queue]:
             resource.draws[queue] = self._queues[queue]
-
-    def drop_queue_if_empty(self, queue: str) -> None:
-        if queue in self._queues and not self._queues[queue]:
-            del self._queues[queue]
-            for resource in self._served_by.pop(queue):
-                del resource.draws[queue]
-
-    def num_waiting(self, queue: str) -> int:
-        return len(self._queues[queue])
 
     # ---- transitions
 
@@ -95,7 +92,7 @@ class Scheduler:
         for queue in self._in_order(resource):
             task = queue.take(can_start)
             if task is not None:
-                task.queue = None
+                self._left(task)
                 task.state = State.RUNNING
                 task.resource = resource.name
                 resource.running.add(task)
@@ -120,7 +117,7 @@ class Scheduler:
             self._held[task.pid].remove(task)
         elif task.queue is not None:
             self._queues[task.queue].discard(task)
-        task.queue = None
+            self._left(task)
 
     def resources_of(self, queue: str) -> list[Resource]:
         """Those that draw from `queue`, the least loaded first."""
@@ -150,9 +147,8 @@ class Scheduler:
         """Set those of a process's `tasks` that wait aside, and those that come: they wait in no queue."""
         held = self._held.setdefault(pid, set())
         for task in tasks:
-            queue = task.queue
-            if queue is not None and not task.is_held:
-                self._queues[queue].discard(task)
+            if task.queue is not None and not task.is_held:
+                self.discard(task)
                 task.is_held = True
                 held.add(task)
 
@@ -161,7 +157,6 @@ class Scheduler:
         held = self._held.pop(pid, set())
         for task in held:
             task.is_held = False
-            task.queue = None
         return sorted(held, key=lambda task: task.id)
 
     # ---- looking
@@ -190,13 +185,22 @@ class Scheduler:
     # ---- inside
 
     def _wait(self, task: Task, queue: str, *, first: bool) -> None:
-        task.queue = queue
         held = self._held.get(task.pid)
         if held is None:
+            task.queue = queue
             self._queues[queue].add(task, first=first)
         else:
             task.is_held = True
             held.add(task)
+
+    def _left(self, task: Task) -> None:
+        """A task has left its queue."""
+        queue, task.queue = task.queue, None
+        if queue in self._passing and not self._queues[queue]:
+            self._passing.remove(queue)
+            del self._queues[queue]
+            for resource in self._served_by.pop(queue):
+                del resource.draws[queue]
 
     def _in_order(self, resource: Resource) -> list[RunQueue]:
         """Its queues that are not empty, the one whose turn it is first."""

@@ -10,6 +10,9 @@ from aios.abi.syscalls import Reply, Row, SystemCall
 from aios.drivers.clock import Timer
 from aios.drivers.llm import Generation
 
+Emit = Callable[[Delta], None]
+"""Takes the deltas of a streaming call."""
+
 
 class State(Enum):
     READY = "ready"
@@ -63,7 +66,7 @@ class Task:
         row: Row,
         call: SystemCall,
         created: float,
-        emit: Callable[[Delta], None] | None = None,
+        emit: Emit | None = None,
     ) -> None:
         self.id = id
         """Rises with the time of creation."""
@@ -86,7 +89,7 @@ class Task:
         self.deadline: Timer | None = None
         self.timer: Timer | None = None
         """Set while it waits to be tried again."""
-        self.run: asyncio.Task[None] | None = None
+        self.run: asyncio.Task[Reply | None] | None = None
         """Set while it runs."""
         self.queue: str | None = None
         """The run queue that it waits in."""

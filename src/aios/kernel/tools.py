@@ -69,6 +69,11 @@ class ToolManager:
 
     # ---- what the scheduler asks
 
+    def queue_of(self, call: sc.ToolRun, caller: Caller) -> str:
+        """The name of the queue for calls of this tool: one that cannot run now keeps no other's waiting."""
+        tool = self._registry.find(caller.principal, call.name)
+        return "tool" if tool is None else f"tool:{tool.entry.owner}/{call.name}"
+
     def can_start(self, call: sc.ToolRun, caller: Caller) -> bool:
         """Whether the tool is free for one more call, and nothing that runs conflicts with it."""
         tool = self._registry.find(caller.principal, call.name)
