@@ -1,0 +1,204 @@
+"""LLM cores: who serves what, what is tried again and what is not, seeds, windows."""
+
+import asyncio
+
+import pytest
+from driving import boot, settle_down
+
+from aios.abi import syscalls as sc
+from aios.abi.errors import (
+    ContextOverflow,
+    InvalidArgument,
+    NotFound,
+    Overloaded,
+    RateLimited,
+    Unavailable,
+)
+from aios.abi.messages import Message, ToolCall
+from aios.drivers.clock import ManualClock
+from aios.drivers.llm_scripted import HANG, ScriptedDriver
+from aios.kernel.config import Config, CoreConfig, RetryConfig, SchedulerConfig
+from aios.kernel.core import retry_delay_s
+from aios.kernel.kernel import Kernel
+
+RETRY = RetryConfig(max_attempts=3, max_refusals=5, first_delay_s=0.5, max_delay_s=8.0)
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts", "delay"),
+    [
+        (Unavailable("x"), 1, 0.5),
+        (Unavailable("x"), 2, 1.0),
+        (Unavailable("x"), 3, None),
+        (Overloaded("x"), 4, 4.0),
+        (Overloaded("x"), 5, None),
+        (RateLimited("x", retry_after=3.0), 1, 3.0),
+        (RateLimited("x", retry_after=0.0), 1, 0.0),
+        (RateLimited("x", retry_after=3600.0), 1, None),
+        (InvalidArgument("x"), 1, None),
+        (ContextOverflow("x"), 1, None),
+    ],
+)
+def test_what_a_failure_means(error, attempts, delay):
+    assert retry_delay_s(error, attempts, RETRY) == delay
+
+
+async def pass_time(run, seconds: float) -> None:
+    await settle_down()
+    run.clock.advance(seconds)
+    await settle_down()
+
+
+async def test_a_failure_is_tried_again_and_never_seen(tmp_path, ask):
+    driver = ScriptedDriver([Unavailable("down"), RateLimited("slow", retry_after=5.0), "at last"])
+    async with boot(tmp_path, driver, slots=1) as run:
+        call = run.begin(1, ask())
+        await pass_time(run, 0.5)
+        assert run.kernel.statistics()["resources"]["core"]["running"] == 0, "it waits holding no slot"
+        await pass_time(run, 4.9)
+        assert not call.done()
+        await pass_time(run, 0.1)
+        assert (await call).text == "at last"
+        assert run.kernel.statistics()["retries"] == 2
+
+
+async def test_a_dead_core_is_a_typed_error_in_the_end(tmp_path, ask):
+    driver = ScriptedDriver(lambda job: Unavailable("down"))
+    async with boot(tmp_path, driver, retry=RETRY) as run:
+        call = run.begin(1, ask())
+        for _ in range(3):
+            await pass_time(run, 1.0)
+        with pytest.raises(Unavailable, match="down"):
+            await call
+        assert len(driver.jobs) == 3
+        assert run.kernel.cores()[0].health == "failing"
+
+
+async def test_no_try_goes_past_the_deadline(tmp_path, ask):
+    async with boot(tmp_path, ScriptedDriver([RateLimited("slow", retry_after=5.0)])) as run:
+        with pytest.raises(RateLimited):
+            await run.call(1, ask(), timeout_s=4.0)
+        assert run.clock.num_timers == 0
+
+
+async def test_what_was_delivered_in_part_is_not_tried_again(tmp_path, ask):
+    box = []
+
+    async def pace() -> None:
+        if box:
+            raise Unavailable("cut")
+
+    async with boot(tmp_path, ScriptedDriver(lambda job: "one two three", pace=pace)) as run:
+        with pytest.raises(Unavailable, match="cut"):
+            await run.call(1, ask(), emit=box.append)
+        again = run.begin(1, ask())
+        await settle_down()
+        box.clear()
+        run.clock.advance(0.5)
+        assert (await again).text == "one two three", "without deltas nothing was delivered: it is run again"
+
+
+async def test_a_lost_snapshot_means_another_run(tmp_path, ask):
+    async with boot(tmp_path, slots=1, quantum=1) as run:
+        agents = [await run.spawn() for _ in range(2)]
+        calls = [run.begin(one.pid, ask("a b c", seed=one.pid)) for one in agents]
+        driver = next(iter(run.kernel._cores)).driver
+        while not driver.num_snapshots:
+            await run.stepper.step()
+        driver.forget_snapshots()
+        for _ in range(4):
+            await run.stepper.run_out()
+            run.clock.advance(1.0)
+        texts = [(await call).text for call in calls]
+        alone = run.begin(1, ask("a b c", seed=agents[0].pid))
+        await run.stepper.run_out()
+        assert texts[0] == (await alone).text
+
+
+async def two_cores(folder, drivers, **sections) -> Kernel:
+    cores = tuple(CoreConfig(name=name, slots=1) for name in drivers)
+    config = Config(data=folder, cores=cores, scheduler=SchedulerConfig(quantum=1), **sections)
+    return Kernel(config, drivers=drivers, clock=ManualClock())
+
+
+async def test_a_call_goes_to_its_model_and_else_where_there_is_room(tmp_path, ask):
+    drivers = {name: ScriptedDriver(lambda job: HANG, model=name) for name in ("small", "large")}
+    async with await two_cores(tmp_path, drivers) as kernel:
+        token = kernel.operator_token
+        calls = [asyncio.ensure_future(kernel.trap(token, ask(model="large")))]
+        await settle_down()
+        calls.append(asyncio.ensure_future(kernel.trap(token, ask())))
+        await settle_down()
+        assert [len(driver.jobs) for driver in drivers.values()] == [1, 1]
+        with pytest.raises(NotFound, match="large, small"):
+            await kernel.trap(token, ask(model="huge"))
+        assert [(core.model, core.running) for core in kernel.cores()] == [("small", 1), ("large", 1)]
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_replicas_of_a_model_share_its_calls(tmp_path, ask):
+    drivers = {name: ScriptedDriver(model="same") for name in ("a", "b")}
+    async with await two_cores(tmp_path, drivers) as kernel:
+        calls = (kernel.trap(kernel.operator_token, ask(f"q{n}", seed=n, model="same")) for n in range(8))
+        answers = await asyncio.gather(*calls)
+        assert {answer.core for answer in answers} == {"a", "b"}
+        kernel.check()
+        assert all(not driver.num_snapshots for driver in drivers.values())
+
+
+async def test_seeds_are_drawn_from_the_kernels_own_and_the_callers_place(tmp_path, ask):
+    seeds = []
+    for number in range(2):
+        driver = ScriptedDriver(lambda job: "x")
+        async with boot(tmp_path / str(number), driver) as run:
+            agents = [await run.spawn() for _ in range(2)]
+            for one in agents[:: 1 - 2 * number]:
+                await run.call(one.pid, ask(str(one.pid)))
+            drawn = {job.messages[0].text: job.sampling.seed for job in driver.jobs}
+            seeds.append(drawn)
+    assert seeds[0] == seeds[1], "whoever came first"
+    assert len(set(seeds[0].values())) == 2
+
+
+async def test_a_job_always_has_a_seed_and_a_limit(tmp_path, ask):
+    driver = ScriptedDriver(lambda job: "x", window=100)
+    async with boot(tmp_path, driver) as run:
+        await run.call(1, ask())
+        await run.call(1, ask(seed=7, max_tokens=3))
+    first, second = (job.sampling for job in driver.jobs)
+    assert first.seed is not None
+    assert first.max_tokens == 100
+    assert (second.seed, second.max_tokens) == (7, 3)
+
+
+async def test_a_narrowed_window_refuses_with_the_numbers(tmp_path, ask):
+    driver = ScriptedDriver(lambda job: "x", window=100)
+    narrow = (CoreConfig(name="core", window=4),)
+    async with boot(tmp_path, driver, cores=narrow) as run:
+        with pytest.raises(ContextOverflow, match="5 tokens and the window is 4"):
+            await run.call(1, ask("a b c d e"))
+        await run.call(1, ask("a b c"))
+    assert driver.jobs[-1].sampling.max_tokens == 1
+
+
+async def test_tool_calls_and_tokens_come_through(tmp_path, ask):
+    message = Message("assistant", "let me see", (ToolCall("1", "calculate", {"expression": "1+1"}),))
+    async with boot(tmp_path, ScriptedDriver([message])) as run:
+        answer = await run.call(1, ask())
+        assert isinstance(answer, sc.LlmAnswer)
+        assert (answer.tool_calls, answer.finish_reason) == (message.tool_calls, "tool_calls")
+        assert answer.to_message() == message
+
+
+async def test_a_core_that_does_not_start_keeps_the_kernel_from_starting(tmp_path):
+    class Broken(ScriptedDriver):
+        async def start(self) -> None:
+            raise Unavailable("no weights")
+
+    kernel = Kernel(Config(data=tmp_path), drivers={"nano": Broken()})
+    with pytest.raises(Unavailable, match="no weights"):
+        await kernel.start()
+    async with Kernel(Config(data=tmp_path), drivers={"nano": ScriptedDriver()}):
+        pass
