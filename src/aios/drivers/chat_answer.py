@@ -114,7 +114,9 @@ class _OpenCall:
         try:
             arguments = _arguments.decode(text) if text else {}
         except (msgspec.DecodeError, RecursionError):
-            raise Unavailable(f"the model called {self.name!r} with something that is no JSON object") from None
+            raise Unavailable(
+                f"the model called {self.name!r} with something that is no JSON object"
+            ) from None
         return ToolCall(self.id or f"call_{secrets.token_hex(12)}", self.name, arguments)
 
 

@@ -137,7 +137,8 @@ def frame(value: Command | Sequence[Event]) -> bytes:
 
 
 def decode_command(body: bytes) -> Command:
-    return _commands.decode(body)
+    command: Command = _commands.decode(body)
+    return command
 
 
 def decode_events(body: bytes) -> tuple[Event, ...]:
