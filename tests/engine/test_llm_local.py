@@ -108,12 +108,17 @@ async def test_inline_is_asked_after_each_token_and_stops_at_once(inline: Embedd
 @pytest.mark.parametrize("quantum", [1, 7])
 async def test_slices_in_a_process_make_the_same_answer(driver: EmbeddedDriver, quantum: int) -> None:
     expected = await whole(driver, job(temperature=1.0))
-    (one, text, switches), (other, _, _) = await asyncio.gather(
-        in_slices(driver, job(temperature=1.0), quantum), in_slices(driver, job(), quantum)
-    )
-    assert (one.text, one.usage.completion_tokens) == (expected.text, expected.usage.completion_tokens)
-    assert text == expected.text
-    assert other.text == (await whole(driver, job())).text
+    expected_other = await whole(driver, job())
+    # On a busy machine the engine may be done before it reads that it is to stop, so one try may not switch.
+    for _ in range(20):
+        (one, text, switches), (other, _, _) = await asyncio.gather(
+            in_slices(driver, job(temperature=1.0), quantum), in_slices(driver, job(), quantum)
+        )
+        assert (one.text, one.usage.completion_tokens) == (expected.text, expected.usage.completion_tokens)
+        assert text == expected.text
+        assert other.text == expected_other.text
+        if switches > 1:
+            break
     assert switches > 1
     assert driver.statistics().snapshots == 0
 
