@@ -1,6 +1,9 @@
 """A kernel with a scripted core on its socket, and the `aios` command run beside it in a thread."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -15,6 +18,15 @@ from aios.kernel.kernel import Kernel
 from aios.server.socket import SocketServer
 
 Aios = Callable[..., Awaitable[Result]]
+
+TOML = """
+port = 0
+[[cores]]
+name = "far"
+kind = "openai"
+model = "some-model"
+base_url = "http://127.0.0.1:9/v1"
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +75,27 @@ def aios(data) -> Aios:
         return await asyncio.to_thread(runner.invoke, app, ["--data", str(data), *words], input=stdin)
 
     return run
+
+
+@pytest.fixture
+def start(data, tmp_path):
+    """Starts `aios serve` with these words, on a remote core; what still runs at the end is killed."""
+    (tmp_path / "aios.toml").write_text(TOML)
+    started = []
+
+    def begin(*words: str) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aios", "--data", str(data), "serve", *words],
+            cwd=tmp_path,
+            env=os.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()

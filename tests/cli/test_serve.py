@@ -1,48 +1,10 @@
 """`aios serve` as a process of its own, and the commands that find it."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-
-import pytest
-
-TOML = """
-port = 0
-[[cores]]
-name = "far"
-kind = "openai"
-model = "some-model"
-base_url = "http://127.0.0.1:9/v1"
-"""
 
 
-@pytest.fixture
-def start(data, tmp_path):
-    """Starts `aios serve` with these words; what still runs at the end is killed."""
-    started = []
-
-    def begin(*words: str) -> subprocess.Popen:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "aios", "--data", str(data), "serve", *words],
-            cwd=tmp_path,
-            env=os.environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-async def test_serve_is_found_and_ends_on_ctrl_c(start, aios, data, tmp_path):
-    (tmp_path / "aios.toml").write_text(TOML)
+async def test_serve_is_found_and_ends_on_ctrl_c(start, aios, data):
     process = start("--json")
     ready = json.loads(process.stdout.readline())
     assert ready["socket"] == str(data / "aios.sock")
@@ -56,8 +18,7 @@ async def test_serve_is_found_and_ends_on_ctrl_c(start, aios, data, tmp_path):
     assert (process.returncode, out, err) == (0, "", "")
 
 
-def test_serve_says_how_to_get_a_key(start, tmp_path):
-    (tmp_path / "aios.toml").write_text(TOML)
+def test_serve_says_how_to_get_a_key(start):
     process = start()
     lines = [process.stdout.readline() for _ in range(8)]
     said = "".join(lines)

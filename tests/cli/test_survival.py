@@ -2,53 +2,15 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
-
-import pytest
 
 import aios
 from aios.abi.errors import OutcomeUnknown, Unavailable
 from aios.abi.syscalls import ProcessSpawn, StorageAppend, StorageHistory, StorageRead
 from aios.sdk.transport import UnixSocket
 
-TOML = """
-port = 0
-[[cores]]
-name = "far"
-kind = "openai"
-model = "some-model"
-base_url = "http://127.0.0.1:9/v1"
-"""
 AGENTS = 20
 ENOUGH = 8
 """Acknowledged writes of every agent after which the kernel is killed."""
-
-
-@pytest.fixture
-def serve(data, tmp_path):
-    """Starts a kernel as a process of its own on the test's data and waits until it is ready."""
-    (tmp_path / "aios.toml").write_text(TOML)
-    started = []
-
-    def begin() -> subprocess.Popen:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "aios", "--data", str(data), "serve", "--json"],
-            cwd=tmp_path,
-            env=os.environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        started.append(process)
-        assert json.loads(process.stdout.readline())["socket"] == str(data / "aios.sock")
-        return process
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.communicate()
 
 
 class Writers:
@@ -78,8 +40,9 @@ class Writers:
         await self._transport.close()
 
 
-async def test_nothing_acknowledged_is_lost_when_the_kernel_is_killed(serve, data):
-    process = serve()
+async def test_nothing_acknowledged_is_lost_when_the_kernel_is_killed(start, data):
+    process = start("--json")
+    assert json.loads(process.stdout.readline())["socket"] == str(data / "aios.sock")
     token = (data / "operator.token").read_text().strip()
     writers = Writers(str(data / "aios.sock"), token)
     writing = [asyncio.create_task(writers.write(name)) for name in writers.acknowledged]
@@ -88,7 +51,7 @@ async def test_nothing_acknowledged_is_lost_when_the_kernel_is_killed(serve, dat
     await asyncio.gather(*writing)
     await writers.close()
 
-    serve()
+    assert start("--json").stdout.readline()
     async with aios.connect(f"unix:{data}/aios.sock", token=token) as kernel:
         for name, num_acknowledged in writers.acknowledged.items():
             read = StorageRead(path="lines.txt", owner=name)
