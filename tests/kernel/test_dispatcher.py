@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 
 import pytest
 from driving import Run, boot, question, settle_down
@@ -15,6 +16,7 @@ from aios.abi.errors import (
     Internal,
     InvalidArgument,
     NotFound,
+    OutcomeUnknown,
     QuotaExceeded,
     Unavailable,
     UnknownCall,
@@ -254,6 +256,20 @@ async def test_a_process_has_so_many_calls_in_flight_and_no_more(tmp_path, ask):
             await run.call(1, ask())
         for call in calls:
             call.cancel()
+
+
+async def test_a_write_under_way_is_not_cut_off_and_its_end_is_not_claimed_to_be_known(run):
+    held = threading.Event()
+    blocked = asyncio.ensure_future(run.kernel._store.write(lambda connection: held.wait(60)))
+    write = run.begin(1, sc.StorageWrite(path="x", content="y"), timeout_s=1.0)
+    await settle_down()
+    run.clock.advance(1.0)
+    with pytest.raises(OutcomeUnknown, match="within 1 s"):
+        await write
+    assert run.kernel.statistics()["resources"]["storage"]["running"] == 1, "its slot is free when it is over"
+    held.set()
+    await blocked
+    assert (await run.call(1, sc.StorageRead(path="x"))).content == "y"
 
 
 async def test_a_tools_calls_are_its_callers(run):

@@ -158,6 +158,24 @@ async def test_a_core_draws_from_the_queue_whose_turn_it_is():
     scheduler.check()
 
 
+async def test_a_queue_that_cannot_go_on_is_passed_over_and_an_empty_one_goes():
+    scheduler = Scheduler(policy_of("rr", 1), 100)
+    scheduler.add_resource("tool", 4, is_selective=True)
+    tasks = {}
+    for number, name in enumerate(("slow", "slow", "quick"), 1):
+        tasks[number] = Task(number, number, number, 1, ROW, sc.MemoryRead(), 0.0)
+        scheduler.add_queue(name, ["tool"], is_passing=True)
+        scheduler.submit(tasks[number], name)
+    tool = scheduler.resources["tool"]
+    assert scheduler.next(tool, lambda task: task.id != 1) is tasks[3]
+    assert list(tool.draws) == ["slow"]
+    assert scheduler.next(tool, lambda task: task.id != 1) is None
+    assert scheduler.next(tool, lambda task: True) is tasks[1]
+    scheduler.discard(tasks[2])
+    assert not tool.draws
+    scheduler.check()
+
+
 @given(seed=st.integers(0, 10**9), policy=st.sampled_from(["fifo", "rr"]), slots=st.integers(1, 3))
 def test_nothing_is_lost_or_run_twice(seed, policy, slots):
     asyncio.run(_play(random.Random(seed), policy, slots))
