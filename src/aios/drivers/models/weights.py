@@ -64,7 +64,8 @@ def load_config(folder: Path) -> DecoderConfig:
     try:
         return msgspec.json.decode((folder / "config.json").read_bytes(), type=DecoderConfig)
     except (OSError, msgspec.DecodeError) as error:
-        raise Unavailable(f"no model in {folder}: {error}") from None
+        hint = "`make model` trains the embedded one, and [[cores]] in aios.toml names another"
+        raise Unavailable(f"no model in {folder} ({error}); {hint}") from None
 
 
 def load_weights(folder: Path) -> Weights:
