@@ -59,13 +59,12 @@ def batches(
             continue  # longer than the model's window
         waiting[place].append(row)
         if len(waiting[place]) == buckets[place][1]:
-            yield *pack(waiting[place], chat.pad_id), seed
+            yield *pack(waiting[place], buckets[place][0], chat.pad_id), seed
             waiting[place] = []
 
 
-def pack(rows: list[Row], pad: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows padded to the longest; the marks are 1 where the assistant speaks, 0 elsewhere, -1 on padding."""
-    length = max(len(row) for row, _ in rows)
+def pack(rows: list[Row], length: int, pad: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows padded to `length`; the marks are 1 where the assistant speaks, 0 elsewhere, -1 on padding."""
     tokens = np.full((len(rows), length), pad, dtype=np.int64)
     marks = np.full((len(rows), length), -1, dtype=np.int8)
     for index, (row, said) in enumerate(rows):

@@ -9,7 +9,7 @@ MODEL = {
     "model_type": "llama",
     "vocab_size": 2048,
     "hidden_size": 256,
-    "num_hidden_layers": 6,
+    "num_hidden_layers": 5,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 64,
@@ -31,8 +31,16 @@ class Recipe(Struct, frozen=True):
     rows of a length, about 1,500 tokens together, so that what is touched stays in the caches."""
 
     workers: int = 2
-    parts: int = 4
-    buckets: tuple[tuple[int, int], ...] = ((320, 5), (448, 3), (768, 2), (1536, 1), (2048, 1))
+    parts: int = 3
+    buckets: tuple[tuple[int, int], ...] = (
+        (256, 6),
+        (384, 4),
+        (512, 3),
+        (704, 2),
+        (1024, 1),
+        (1536, 1),
+        (2048, 1),
+    )
     matrix_rate: float = 0.02
     """Muon's step, for the layers' matrices."""
     other_rate: float = 3e-3
@@ -46,8 +54,8 @@ class Recipe(Struct, frozen=True):
     """How many of the tokens that the assistant does not say count in the loss too."""
     rest_weight: float = 0.3
     """The weight of each of these."""
-    evaluate_every: int = 300
-    save_every: int = 100
+    evaluate_every: int = 500
+    save_every: int = 200
 
 
 RECIPE = Recipe()

@@ -52,8 +52,8 @@ class Trainer:
         self.chat = ChatFormat(NANO / "tokenizer.model")
         self.net = Decoder(MODEL).bfloat16()
         if crew.compiled:
-            for layer in self.net.layers:  # one layer's code serves them all, so this takes a minute at most
-                layer.compile(dynamic=True)
+            for layer in self.net.layers:  # one layer's code for each length serves them all
+                layer.compile(dynamic=False)
         self.names = [name for name, _ in self.net.named_parameters()]
         self.parameters = list(self.net.parameters())
         self.flat = _views(crew.weights, self.parameters)

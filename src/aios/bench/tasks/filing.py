@@ -96,8 +96,16 @@ def _listed(result: str) -> Answer:
 
 
 def word_inside(play: Play, path: str) -> str:
+    """A word that only this file holds, whatever endings a search cuts off; a made-up one if there is none."""
+    others = " ".join(f"{p} {c}" for p, contents in play.files.items() if p != path for c in contents)
+    taken = {word[:_STEM] for word in re.findall(r"\w+", others.casefold())}
     words = [w for w in re.findall(r"[\w-]+", play.files[path][-1]) if len(w) > 3]
-    return str(play.pick(words)) if words else play.made_word()
+    alone = [w for w in words if not taken & {piece[:_STEM] for piece in re.findall(r"\w+", w.casefold())}]
+    return str(play.pick(alone)) if alone else play.made_word()
+
+
+_STEM = 4
+"""Letters that tell words apart for certain."""
 
 
 def search(play: Play) -> Turn:

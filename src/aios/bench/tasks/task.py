@@ -85,8 +85,11 @@ class Runner:
 
 
 def start_world(task: Task) -> World:
-    """The files and notes that are there before the task starts."""
-    world = World(task.missing)
+    """The files and notes that are there before the task starts.
+
+    In every second world a search gives notes that do not match too, for a kernel may know more likenesses.
+    """
+    world = World(task.missing, recall_all=task.seed % 2 == 0)
     for path, versions in task.files.items():
         for content in versions:
             run_now(world(sc.StorageWrite(path=path, content=content)))

@@ -103,7 +103,10 @@ class World:
         history = self.versions.get(path, [])
         content = history[version - 1][1] if version <= len(history) else None
         if content is None:
-            raise NotFound(f"{path} has no version {version}" if history else self._missing.format(path=path))
+            if not history:
+                raise NotFound(self._missing.format(path=path))
+            plural = "version" if len(history) == 1 else "versions"
+            raise NotFound(f"'{path}' has {len(history)} {plural}; there is no version {version}")
         return content
 
     def _history(self, path: str) -> sc.FileVersions:
@@ -115,7 +118,11 @@ class World:
         )
 
     def _containing(self, text: str) -> list[str]:
+        """The files that hold any of the words, those with most first; where none does, words that begin so."""
         wanted = set(_WORD.findall(text.lower()))
-        return [
-            p for p, c in sorted(self.files.items()) if wanted <= set(_WORD.findall((p + " " + c).lower()))
-        ]
+        held = {p: set(_WORD.findall(f"{p} {c}".lower())) for p, c in sorted(self.files.items())}
+        scores = {path: len(wanted & words) for path, words in held.items()}
+        if not any(scores.values()):
+            begun = tuple(wanted)
+            scores = {path: sum(w.startswith(begun) for w in words) for path, words in held.items()}
+        return [path for path in sorted(scores, key=lambda path: -scores[path]) if scores[path]]
