@@ -1,7 +1,7 @@
 """Made-up tasks, played by the perfect assistant, as rows of tokens in batches of few lengths."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import numpy as np
@@ -46,20 +46,28 @@ def encode(task: Task, chat: ChatFormat) -> Row:
 
 
 def batches(
-    chat: ChatFormat, buckets: tuple[tuple[int, int], ...], first_seed: int, stride: int
+    chat: ChatFormat,
+    buckets: tuple[tuple[int, int], ...],
+    first_seed: int,
+    stride: int,
+    longest: Callable[[], int],
 ) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """Tokens and marks for ever, a bucket as soon as it is full, and the next seed to start again from."""
+    """Tokens and marks for ever, a bucket as soon as it is full, and the next seed to start again from.
+
+    Rows longer than `longest()` says at the time, and than every bucket, are left out. A row has one token
+    more than its bucket: the last is only ever the wanted one.
+    """
     waiting: list[list[Row]] = [[] for _ in buckets]
     seed = first_seed
     while True:
         row = encode(generate(seed, "train"), chat)
         seed += stride
-        place = next((i for i, (length, _) in enumerate(buckets) if len(row[0]) <= length), None)
-        if place is None:
-            continue  # longer than the model's window
+        place = next((i for i, (length, _) in enumerate(buckets) if len(row[0]) <= length + 1), None)
+        if place is None or buckets[place][0] > longest():
+            continue
         waiting[place].append(row)
         if len(waiting[place]) == buckets[place][1]:
-            yield *pack(waiting[place], buckets[place][0], chat.pad_id), seed
+            yield *pack(waiting[place], buckets[place][0] + 1, chat.pad_id), seed
             waiting[place] = []
 
 

@@ -4,6 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+LONG = 1000
+"""From this many positions on, torch's fused attention beats the written-out one on a CPU in bfloat16."""
+
 
 class RMSNorm(nn.Module):
     """Root-mean-square norm with a learnt scale (Zhang and Sennrich, 2019)."""
@@ -57,12 +60,15 @@ class Attention(nn.Module):
         q = rotate(self.q_proj(x).view(rows, length, self.heads, self.head_dim).transpose(1, 2), cos, sin)
         k = rotate(self.k_proj(x).view(rows, length, self.kv_heads, self.head_dim).transpose(1, 2), cos, sin)
         v = self.v_proj(x).view(rows, length, self.kv_heads, self.head_dim).transpose(1, 2)
-        # Written out: on a CPU in bfloat16 these products are many times faster than the fused attention.
-        q = (q * self.head_dim**-0.5).reshape(rows, self.kv_heads, group * length, self.head_dim)
-        scores = (q @ k.mT).view(rows, self.kv_heads, group, length, length) + mask
-        mixed = scores.softmax(-1).view(rows, self.kv_heads, group * length, length) @ v
-        mixed = mixed.view(rows, self.heads, length, self.head_dim).transpose(1, 2)
-        return self.o_proj(mixed.reshape(rows, length, -1))
+        if length >= LONG:
+            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            q = (q * self.head_dim**-0.5).reshape(rows, self.kv_heads, group * length, self.head_dim)
+            scores = (q @ k.mT).view(rows, self.kv_heads, group, length, length) + mask
+            mixed = scores.softmax(-1).view(rows, self.kv_heads, group * length, length) @ v
+            mixed = mixed.view(rows, self.heads, length, self.head_dim)
+        return self.o_proj(mixed.transpose(1, 2).reshape(rows, length, -1))
 
 
 class Mlp(nn.Module):

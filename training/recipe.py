@@ -31,7 +31,7 @@ class Recipe(Struct, frozen=True):
     rows of a length, about 1,500 tokens together, so that what is touched stays in the caches."""
 
     workers: int = 2
-    parts: int = 3
+    parts: int = 2
     buckets: tuple[tuple[int, int], ...] = (
         (256, 6),
         (384, 4),
@@ -41,6 +41,9 @@ class Recipe(Struct, frozen=True):
         (1536, 1),
         (2048, 1),
     )
+    short_length: int = 512
+    short_share: float = 0.55
+    """In this first part of the run rows longer than `short_length` are left out: they cost most a token."""
     matrix_rate: float = 0.02
     """Muon's step, for the layers' matrices."""
     other_rate: float = 3e-3

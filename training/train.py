@@ -70,12 +70,12 @@ class Trainer:
 
     def train(self) -> None:
         """Train until the minutes are spent, with log lines, evaluations and checkpoints on the way."""
-        data = batches(self.chat, RECIPE.buckets, self.seed, RECIPE.workers)
+        data = batches(self.chat, RECIPE.buckets, self.seed, RECIPE.workers, self._longest)
         log = Log(self.crew.minutes)
         self._refresh()
         began = time.monotonic() - self.spent
-        while (share := self.spent / 60 / self.crew.minutes) < 1:
-            tokens, loss = self._one(data, share)
+        while self.share < 1:
+            tokens, loss = self._one(data)
             self.spent = self._agreed(time.monotonic() - began)
             if self.rank == 0:
                 log.add(self.step, tokens * RECIPE.workers, loss, self.spent)
@@ -86,6 +86,14 @@ class Trainer:
         self._save()
         self.evaluate(25)
 
+    @property
+    def share(self) -> float:
+        """How much of the run's minutes is spent, from 0 to 1."""
+        return self.spent / 60 / self.crew.minutes
+
+    def _longest(self) -> int:
+        return RECIPE.short_length if self.share < RECIPE.short_share else RECIPE.buckets[-1][0]
+
     def _agreed(self, spent: float) -> float:
         """The first worker's clock is everybody's, so that all stop after the same step."""
         if self.rank == 0:
@@ -93,7 +101,7 @@ class Trainer:
         self.crew.all_there.wait()
         return float(self.crew.gradients[0, -1])
 
-    def _one(self, data: Iterator[tuple[np.ndarray, np.ndarray, int]], share: float) -> tuple[int, float]:
+    def _one(self, data: Iterator[tuple[np.ndarray, np.ndarray, int]]) -> tuple[int, float]:
         """One step: the gradients of this worker's part, then everybody's moves of the weights."""
         seen, total = 0, 0.0
         for _ in range(RECIPE.parts):
@@ -107,7 +115,7 @@ class Trainer:
             slot.copy_(parameter.grad)
             parameter.grad.zero_()
         self.crew.all_there.wait()
-        self._move(min(1.0, (self.step + 1) / RECIPE.warmup_steps, (1 - share) / RECIPE.decay_share))
+        self._move(min(1.0, (self.step + 1) / RECIPE.warmup_steps, (1 - self.share) / RECIPE.decay_share))
         self.crew.all_there.wait()
         self._refresh()
         self.step += 1
@@ -145,7 +153,8 @@ class Trainer:
         kinds = KINDS[self.rank :: RECIPE.workers]
         splits: tuple[Split, ...] = ("train", "heldout")
         for split in splits:
-            scores = exact_by_kind(self.net, self.chat, split, count, kinds)
+            with torch.compiler.set_stance("force_eager"):  # rather than compile for every length
+                scores = exact_by_kind(self.net, self.chat, split, count, kinds)
             print(f"exact {split} {table(scores)}", flush=True)
 
     def _save(self) -> None:
@@ -211,6 +220,7 @@ def work(rank: int, crew: Crew) -> None:
     """What each worker process does."""
     _keep_memory()
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # tiny attention weights would cost a hundred times an ordinary number
     torch.manual_seed(SEED + rank)
     Trainer(rank, crew).train()
 

@@ -115,10 +115,12 @@ async def test_a_conversation_with_tools_and_parts_keeps_its_form() -> None:
     assert tool == {"role": "tool", "content": "a cat", "tool_call_id": "c1", "name": "look"}
 
 
-async def test_fields_an_endpoint_chokes_on_are_left_out() -> None:
-    body = await asked(JOB, omit=["temperature", "stream_options"])
-    assert "temperature" not in body
-    assert "stream_options" not in body
+async def test_fields_an_endpoint_chokes_on_are_renamed_or_left_out() -> None:
+    job = Generation(JOB.messages, sampling=Sampling(max_tokens=7))
+    fields = {"max_tokens": "max_completion_tokens", "temperature": "", "stream_options": ""}
+    body = await asked(job, fields=fields)
+    assert body["max_completion_tokens"] == 7
+    assert not {"max_tokens", "temperature", "stream_options"} & body.keys()
 
 
 async def test_a_prompt_of_megabytes_is_sent_whole() -> None:

@@ -10,12 +10,13 @@ import pytest
 
 from aios.abi import syscalls as sc
 from aios.abi import wire
-from aios.abi.errors import Cancelled, Conflict, PermissionDenied
+from aios.abi.errors import Cancelled, Conflict, Overloaded, PermissionDenied
 from aios.abi.messages import Message
 from aios.kernel.config import Config
 from aios.sdk.transport import Http
 from aios.server import openapi
 from aios.server.app import serving
+from aios.server.asgi import send_error
 
 OPERATOR = {"Authorization": "Bearer operator-secret"}
 HELLO = {"call": "llm.generate", "args": {"messages": [{"role": "user", "content": "hello"}]}}
@@ -48,6 +49,16 @@ async def test_without_a_right_token_nothing_is_told(address, value):
         assert response.headers["WWW-Authenticate"] == "Bearer"
         status, body = await answer(response)
         assert (status, body["error"]["code"]) == (401, "unauthenticated")
+
+
+async def test_when_to_come_back_is_never_said_too_early():
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    await send_error(send, Overloaded("full", retry_after=1.2))
+    assert dict(sent[0]["headers"])[b"retry-after"] == b"2"
 
 
 async def test_a_token_in_the_body_is_no_token(address):

@@ -1,6 +1,7 @@
 """A generation as a request to a chat completions endpoint. Owns the JSON shape, and knows no network."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -9,10 +10,11 @@ from aios.abi.messages import Message, Sampling, ToolCall, ToolSpec
 from aios.drivers.llm import Generation
 
 Json = dict[str, Any]
+UNCHANGED: Mapping[str, str] = MappingProxyType({})
 
 
-def request_body(job: Generation, model: str, omit: Collection[str] = ()) -> bytes:
-    """The request for `job`, always streamed, without the fields that `omit` names."""
+def request_body(job: Generation, model: str, fields: Mapping[str, str] = UNCHANGED) -> bytes:
+    """The request for `job`, always streamed. `fields` renames its fields; an empty name leaves one out."""
     body: Json = {
         "model": model,
         "messages": [_message(message) for message in job.messages],
@@ -26,7 +28,7 @@ def request_body(job: Generation, model: str, omit: Collection[str] = ()) -> byt
             body["tool_choice"] = _tool_choice(job.tool_choice)
     if job.response_schema is not None:
         body["response_format"] = _response_format(job.response_schema)
-    return msgspec.json.encode({name: value for name, value in body.items() if name not in omit})
+    return msgspec.json.encode({fields.get(k, k): v for k, v in body.items() if fields.get(k, k)})
 
 
 def _sampling(sampling: Sampling) -> Json:

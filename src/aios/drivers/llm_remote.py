@@ -7,7 +7,7 @@ nothing of retries: a failure is a typed error, and whether to try again is the 
 import asyncio
 import io
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -17,7 +17,7 @@ from msgspec import Struct
 from aios.abi.errors import Cancelled, InvalidArgument, Unavailable
 from aios.abi.messages import Delta, Message, ToolSpec
 from aios.drivers.chat_answer import Answer, decode_chunk
-from aios.drivers.chat_request import request_body
+from aios.drivers.chat_request import UNCHANGED, request_body
 from aios.drivers.llm import Finished, Generation, Preempted, Snapshot
 from aios.drivers.refusals import failure, refusal
 from aios.drivers.sse import EventReader
@@ -44,8 +44,8 @@ class Limits(Struct, frozen=True):
 class OpenAIDriver:
     """One remote core. See `aios.drivers.llm.LLMDriver` for the protocol that it follows.
 
-    `base_url` is what the official client calls so, such as `http://127.0.0.1:11434/v1`. `omit` names fields
-    of the request that this endpoint does not take, such as `temperature` or `stream_options`.
+    `base_url` is what the official client calls so, such as `http://127.0.0.1:11434/v1`. `fields` gives
+    fields of the request the names that this endpoint knows, and an empty name to those that it refuses.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class OpenAIDriver:
         slots: int = 8,
         window: int = 0,
         limits: Limits | None = None,
-        omit: Collection[str] = (),
+        fields: Mapping[str, str] = UNCHANGED,
         use_environment_proxies: bool = False,
     ) -> None:
         """`InvalidArgument` when the URL or the key can't be used. `window` is in tokens, 0 if not known."""
@@ -67,7 +67,7 @@ class OpenAIDriver:
         self._slots = slots
         self._window = window
         self._limits = limits or Limits()
-        self._omit = frozenset(omit)
+        self._fields = dict(fields)
         self._use_environment_proxies = use_environment_proxies
         self._session: aiohttp.ClientSession | None = None
         self._running: set[_Exchange] = set()
@@ -119,7 +119,7 @@ class OpenAIDriver:
         exchange = _Exchange(answer, self._limits, self._api_key)
         self._running.add(exchange)
         try:
-            await exchange.perform(self._session, self._url, request_body(job, self._model, self._omit))
+            await exchange.perform(self._session, self._url, request_body(job, self._model, self._fields))
         finally:
             self._running.discard(exchange)
         return answer.finish()

@@ -39,6 +39,9 @@ class CoreConfig(Section, frozen=True):
     """Of an OpenAI-compatible endpoint, such as `http://127.0.0.1:11434/v1`."""
     api_key_env: str = ""
     """The environment variable that holds the endpoint's key; the key itself is never in a file."""
+    fields: dict[str, str] = msgspec.field(default_factory=dict)
+    """Other names for fields of the endpoint's request, such as `max_tokens = "max_completion_tokens"`; an
+    empty name leaves a field out that the endpoint refuses, such as `temperature = ""`."""
     slots: Annotated[int, Meta(ge=1, le=4096)] = 64
     """Generations that run at the same time."""
     window: Annotated[int, Meta(ge=0)] = 0

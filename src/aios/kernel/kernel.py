@@ -274,6 +274,7 @@ def _driver(core: CoreConfig) -> LLMDriver:
             os.environ.get(core.api_key_env) if core.api_key_env else None,
             slots=core.slots,
             window=core.window,
+            fields=core.fields,
             limits=RemoteLimits(first_byte_s=core.timeout_s, idle_s=core.timeout_s),
         )
     from aios.drivers.llm_local import EmbeddedDriver

@@ -1,6 +1,7 @@
 """HTTP by hand where it has to be quick: bodies with a bound, JSON out, errors, and clients that go away."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
@@ -35,7 +36,7 @@ def token_of(scope: Scope) -> str:
     """The bearer token. `Unauthenticated` where there is none."""
     scheme, _, token = header_of(scope, b"authorization").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthenticated("give a token: Authorization: Bearer <token>")
+        raise Unauthenticated("give a token: Authorization: Bearer <token>; `aios serve` says where it is")
     return token.strip()
 
 
@@ -92,7 +93,7 @@ async def send_error(send: Send, error: AiosError) -> None:
 def _headers_of(error: AiosError) -> list[Header]:
     headers: list[Header] = []
     if error.retry_after is not None:
-        headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
+        headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
     if isinstance(error, Unauthenticated):
         headers.append((b"www-authenticate", b"Bearer"))
     if isinstance(error, TooLarge):

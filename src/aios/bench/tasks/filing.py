@@ -96,7 +96,7 @@ def _listed(result: str) -> Answer:
 
 
 def word_inside(play: Play, path: str) -> str:
-    """A word that only this file holds, whatever endings a search cuts off; a made-up one if there is none."""
+    """A word that only this file holds, whatever endings a search cuts off; made up if none does."""
     others = " ".join(f"{p} {c}" for p, contents in play.files.items() if p != path for c in contents)
     taken = {word[:_STEM] for word in re.findall(r"\w+", others.casefold())}
     words = [w for w in re.findall(r"[\w-]+", play.files[path][-1]) if len(w) > 3]

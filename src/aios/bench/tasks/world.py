@@ -118,7 +118,7 @@ class World:
         )
 
     def _containing(self, text: str) -> list[str]:
-        """The files that hold any of the words, those with most first; where none does, words that begin so."""
+        """The files with any of the words, those with most first; if there are none, words that begin so."""
         wanted = set(_WORD.findall(text.lower()))
         held = {p: set(_WORD.findall(f"{p} {c}".lower())) for p, c in sorted(self.files.items())}
         scores = {path: len(wanted & words) for path, words in held.items()}
