@@ -13,7 +13,7 @@ import pytest
 import sentencepiece
 from safetensors.numpy import save_file
 
-from aios.drivers.models.chat import CONTROLS
+from aios.drivers.models.chat import CONTROLS, ChatFormat
 
 TINY = {
     "vocab_size": 420,
@@ -110,6 +110,11 @@ def make_model(tmp_path_factory: pytest.TempPathFactory, tokenizer: bytes) -> Ca
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def chat(model_folder: Path) -> ChatFormat:
+    return ChatFormat(model_folder / "tokenizer.model")
 
 
 @pytest.fixture(scope="session")

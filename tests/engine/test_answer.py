@@ -1,8 +1,5 @@
 """Where an answer ends and what of it may be shown."""
 
-from pathlib import Path
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,13 +10,8 @@ from aios.drivers.models.chat import ChatFormat
 _TOOL = ToolSpec("add", "adds", {"type": "object", "properties": {"x": {"type": "integer"}}})
 
 
-@pytest.fixture(scope="module")
-def chat(model_folder: Path) -> ChatFormat:
-    return ChatFormat(model_folder / "tokenizer.model")
-
-
 def answer(chat: ChatFormat, sampling: Sampling, window: int = 300) -> Answer:
-    return Answer(chat, [_TOOL], [chat.bos_id, chat.controls["<|assistant|>"]], sampling, window)
+    return Answer(chat, [_TOOL], [_TOOL], [chat.bos_id, chat.controls["<|assistant|>"]], sampling, window)
 
 
 def feed(answer: Answer, tokens: list[int]) -> list[Delta]:

@@ -8,8 +8,12 @@ from hypothesis import strategies as st
 
 import aios.drivers.models
 from aios.abi.messages import Message, ToolCall, ToolSpec
+from aios.bench.runner import perfect
+from aios.bench.tasks import generate
+from aios.drivers.models.call_grammar import CallGrammar
 from aios.drivers.models.chat import CONTROLS, ChatFormat
 from aios.drivers.models.schema_text import tool_line
+from aios.drivers.toolbox import BUILTIN
 
 TOKENIZER = Path(aios.drivers.models.__file__).parent / "nano" / "tokenizer.model"
 CHAT = ChatFormat(TOKENIZER)
@@ -32,6 +36,22 @@ BOOK = ToolSpec(
         "required": ["guest"],
     },
 )
+
+
+GRAMMAR_TASKS = 60
+
+
+@pytest.mark.parametrize("split", ["train", "heldout"])
+def test_the_grammar_of_calls_lets_a_perfect_assistant_speak(split):
+    specs = {tool.spec.name: tool.spec for tool in BUILTIN}
+    for seed in range(GRAMMAR_TASKS):
+        task = generate(seed, split)
+        for message in perfect(task)[0]:
+            if message.role == "assistant":
+                grammar = CallGrammar(CHAT, task.specs(specs))
+                for token in CHAT.encode_turn(message)[1:]:
+                    assert grammar.allows(token)
+                    grammar.feed(token)
 
 
 def reply_tokens(text, calls):

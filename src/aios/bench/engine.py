@@ -110,12 +110,13 @@ def _decoding(
 
     def restart() -> None:
         lengths[:] = begun
-        answers[:] = [Answer(chat, (), (), sampling, window) for _ in rows]
+        answers[:] = [Answer(chat, (), (), (), sampling, window) for _ in rows]
 
     def step() -> None:
         tokens = rng.choice(spoken, batch).tolist()
         logits = decoder.decode(rows, tokens, lengths)
         for index, (answer, token) in enumerate(zip(answers, tokens, strict=True)):
+            answer.grammar.restrict(logits[index])
             choose(logits[index], sampling, 0)
             answer.add(token)
             lengths[index] += 1

@@ -67,7 +67,6 @@ class Engine:
             token for token in range(chat.vocab_size) if not chat.surface(token) and token not in spoken
         ]
         self._never = np.array([*silent, *range(chat.vocab_size, decoder.config.vocab_size)])
-        self._call_id = chat.controls["<|call|>"]
         self._steps = self._tokens = self._prefilled = self._cached = self._switches = self._replays = 0
 
     @classmethod
@@ -230,8 +229,7 @@ class Engine:
         return 1
 
     def _choose(self, run: Run, logits: Floats, events: list[Event]) -> None:
-        if not run.can_call:
-            logits[self._call_id] = -np.inf
+        run.answer.grammar.restrict(logits)
         token = choose(logits, run.answer.sampling, run.answer.num_tokens)
         run.next_token = token
         self._tokens += 1

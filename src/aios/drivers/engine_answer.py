@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from aios.abi.messages import Delta, FinishReason, Sampling, ToolCall, ToolSpec, Usage
 from aios.drivers.llm import Finished
+from aios.drivers.models.call_grammar import CallGrammar
 from aios.drivers.models.chat import ChatFormat
 
 
@@ -44,12 +45,13 @@ class StopStrings:
 
 
 class Answer:
-    """The answer to one prompt."""
+    """The answer to one prompt. Of the `tools` in view it may call those of `callable_tools`."""
 
     def __init__(
         self,
         chat: ChatFormat,
         tools: Sequence[ToolSpec],
+        callable_tools: Sequence[ToolSpec],
         prompt: Sequence[int],
         sampling: Sampling,
         window: int,
@@ -60,6 +62,9 @@ class Answer:
         self.finish_reason: FinishReason | None = None
         """Why it ended; None while it grows."""
         self._parser = chat.parser(tools, prompt)
+        self.grammar = CallGrammar(chat, callable_tools)
+        for token in chat.begun(prompt):
+            self.grammar.feed(token)
         self._end_id = chat.end_id
         self._num_prompt_tokens = len(prompt)
         room = window - len(prompt)
@@ -73,6 +78,7 @@ class Answer:
         """Take the next token; what can be shown because of it."""
         self.num_tokens += 1
         self._unreported += 1
+        self.grammar.feed(token)
         deltas: list[Delta] = []
         for delta in self._parser.feed(token):
             self._show(delta, deltas)

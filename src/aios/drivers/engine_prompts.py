@@ -28,16 +28,15 @@ class Prompts:
         """`ContextOverflow` when no token of an answer fits, `InvalidArgument` for what can not be done."""
         if job.response_schema is not None:
             raise InvalidArgument(f"{self._model} does not answer by a response_schema yet; leave it out")
-        can_call = bool(job.tools) and job.tool_choice != "none"
         prompt = self.encode(job.messages, job.tools, job.tool_choice)
         if len(prompt) >= self._window:
             limit = self._window - 1
             raise ContextOverflow(f"the prompt has {len(prompt)} tokens; {self._model} takes {limit}")
         try:
-            answer = Answer(self._chat, job.tools, prompt, job.sampling, self._window)
+            answer = Answer(self._chat, job.tools, _callable(job), prompt, job.sampling, self._window)
         except UNREADABLE as error:
             raise InvalidArgument(f"a tool's parameters are no JSON Schema: {error!r}") from error
-        return Run(run_id, prompt, answer, can_call)
+        return Run(run_id, prompt, answer)
 
     def encode(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec], tool_choice: str = "auto"
@@ -55,3 +54,13 @@ class Prompts:
         if length > self._window * self._longest_token:
             limit = f"{self._model} takes {self._window} tokens"
             raise ContextOverflow(f"the prompt has {length} characters; {limit}")
+
+
+def _callable(job: Generation) -> tuple[ToolSpec, ...]:
+    """The tools that the answer may call. `InvalidArgument` where it must call one that is not there."""
+    if job.tool_choice in ("auto", "none"):
+        return tuple(job.tools) if job.tool_choice == "auto" else ()
+    tools = [tool for tool in job.tools if job.tool_choice in ("required", tool.name)]
+    if not tools:
+        raise InvalidArgument(f"tool_choice is {job.tool_choice!r}, and there is no such tool in tools")
+    return tuple(tools)

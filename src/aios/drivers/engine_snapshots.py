@@ -23,8 +23,6 @@ class Run:
     id: int
     prompt: Sequence[int]
     answer: Answer
-    can_call: bool
-    """May it answer with tool calls?"""
     replayed: int = 0
     """Tokens that an earlier life has already shown."""
     row: KVRow | None = None

@@ -101,6 +101,10 @@ class ChatFormat:
             out += self.encode_text(" " + value_text(item))
         return out
 
+    def begun(self, prompt: Sequence[int]) -> Sequence[int]:
+        """What a prompt has already begun of the reply: the tokens after the last assistant's symbol."""
+        return prompt[_last_index(prompt, self.controls["<|assistant|>"]) + 1 :]
+
     def parser(self, tools: Sequence[ToolSpec] = (), prefix_tokens: Sequence[int] = ()) -> "ReplyParser":
         """A parser for the reply to the prompt `prefix_tokens`, as `encode` gave it.
 
@@ -121,9 +125,9 @@ class ReplyParser:
         self._calls: list[ToolCall] = []
         self._open: list[int] | None = None  # tokens of the call being read, without its first symbol
         self._unreported = 0
-        start = _last_index(prefix_tokens, chat.controls["<|assistant|>"])
-        opened = list(prefix_tokens[start + 1 :])
-        self._next_call = 1 + sum(token == chat.controls["<|call|>"] for token in prefix_tokens[: start + 1])
+        opened = chat.begun(prefix_tokens)
+        before = prefix_tokens[: len(prefix_tokens) - len(opened)]
+        self._next_call = 1 + sum(token == chat.controls["<|call|>"] for token in before)
         for token in opened:
             self.feed(token)
         self._unreported = 0

@@ -47,13 +47,27 @@ def _types(schema: JsonSchema) -> list[str]:
     return [kind for option in schema.get("anyOf", ()) for kind in _types(option)]
 
 
+def is_list(schema: JsonSchema) -> bool:
+    """Whether values of this schema are lists."""
+    return "array" in _types(schema)
+
+
+def choices_of(schema: JsonSchema) -> list[str] | None:
+    """The only texts that a value may be written as; None where they are not counted."""
+    if "enum" in schema:
+        return [value_text(value) for value in schema["enum"]]
+    if "const" in schema:
+        return [value_text(schema["const"])]
+    return ["true", "false"] if _types(schema) == ["boolean"] else None
+
+
 def read_value(items: Sequence[str], schema: JsonSchema) -> Any:
     """The value that a reply wrote, in the type its schema asks for; what does not fit stays text.
 
     `items` are the written values, each after one space; only a list has other than one.
     """
     texts = [item.removeprefix(" ") for item in items]
-    if "array" in _types(schema):
+    if is_list(schema):
         inner = schema.get("items", {})
         return [] if list(items) == [""] else [_read_scalar(text, inner) for text in texts]
     if len(texts) > 1:
