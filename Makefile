@@ -49,7 +49,7 @@ $(VENV)-training/.installed: | $(BIN)/python
 	@touch $@
 
 model: $(VENV)-training/.installed  ## train the embedded model from nothing (MINUTES=110), then put its weights into the package
-	PYTHONPATH=src $(VENV)-training/bin/python -u training/train.py training/runs/model --minutes $(MINUTES)
+	PYTHONPATH=src $(VENV)-training/bin/python -u training/train.py training/runs/model --minutes $(MINUTES) $(if $(shell command -v g++),--compile)
 	cp training/runs/model/model.safetensors training/runs/model/config.json $(NANO)/
 
 clean:  ## remove the virtual environment and caches

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from aios.bench.tasks import KINDS, generate
 from aios.bench.tasks.lexicon import Split
 from aios.drivers.models.chat import ChatFormat
 from dialogues import Row, encode
+from export import load
 from network import Decoder
 
 FIRST_SEED = 2**41  # above every seed that training or its tokenizer draws
@@ -68,8 +68,7 @@ def main() -> None:
     options = parser.parse_args()
     nano = Path(__file__).parent.parent / "src/aios/drivers/models/nano"
     net = Decoder(json.loads((options.run / "config.json").read_text())).bfloat16()
-    weights = load_file(options.run / "model.safetensors")
-    net.load_state_dict({name.removeprefix("model."): weight for name, weight in weights.items()})
+    net.load_state_dict(load(options.run))
     splits: tuple[Split, ...] = ("train", "heldout")
     for split in splits:
         print(split, table(exact_by_kind(net, ChatFormat(nano / "tokenizer.model"), split, options.count)))

@@ -24,7 +24,7 @@ from aios.bench.tasks.lexicon import Split
 from aios.drivers.models.chat import ChatFormat
 from dialogues import batches
 from evaluate import exact_by_kind, table
-from export import export
+from export import export, load
 from muon import Muon
 from network import Decoder
 from recipe import MODEL, RECIPE, SEED
@@ -37,6 +37,7 @@ class Crew(Struct, frozen=True):
 
     run: Path
     minutes: float
+    first_seed: int
     compiled: bool
     weights: Tensor
     gradients: Tensor
@@ -62,7 +63,7 @@ class Trainer:
         self.others = [i for i in mine if not self._is_matrix(i)]
         self.muon = Muon([self.flat[i] for i in self.matrices], RECIPE.momentum, RECIPE.weight_decay)
         self.adam = torch.optim.AdamW([self.flat[i] for i in self.others], betas=(0.9, 0.95), weight_decay=0)
-        self.step, self.seed, self.spent = 0, rank, 0.0
+        self.step, self.seed, self.spent = 0, crew.first_seed + rank, 0.0
         self._load()
 
     def _is_matrix(self, index: int) -> bool:
@@ -230,13 +231,20 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="the run's folder; one with a checkpoint goes on from it")
     parser.add_argument("--minutes", type=float, default=90.0, help="how long the whole run takes")
     parser.add_argument("--compile", action="store_true", help="compile the layers (needs a C++ compiler)")
+    parser.add_argument("--first-seed", type=int, default=0, help="of the dialogues of a new run")
+    parser.add_argument("--start", type=Path, help="a folder whose weights a new run begins with")
     options = parser.parse_args()
     options.run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
-    weights = torch.cat([p.detach().flatten() for p in Decoder(MODEL).parameters()]).share_memory_()
+    net = Decoder(MODEL)
+    if options.start is not None:
+        net.load_state_dict(load(options.start))
+    weights = torch.cat([p.detach().flatten() for p in net.parameters()]).share_memory_()
     gradients = torch.zeros(RECIPE.workers, len(weights) + 1).share_memory_()
     all_there = mp.get_context("spawn").Barrier(RECIPE.workers)
-    crew = Crew(options.run, options.minutes, options.compile, weights, gradients, all_there)
+    crew = Crew(
+        options.run, options.minutes, options.first_seed, options.compile, weights, gradients, all_there
+    )
     mp.spawn(work, (crew,), nprocs=RECIPE.workers)
 
 
