@@ -42,7 +42,7 @@ class Recipe(Struct, frozen=True):
         (2048, 1),
     )
     short_length: int = 512
-    short_share: float = 0.55
+    short_share: float = 0.85
     """In this first part of the run rows longer than `short_length` are left out: they cost most a token."""
     matrix_rate: float = 0.02
     """Muon's step, for the layers' matrices."""

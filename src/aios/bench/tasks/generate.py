@@ -236,7 +236,7 @@ class _Conversation:
         play = self.play
         draw = play.rng.random()
         if self.wide and draw < 0.6:
-            return " ".join([play.system(), *(play.sentence() for _ in range(play.rng.randrange(6, 70)))])
+            return " ".join([play.system(), *(play.sentence() for _ in range(play.rng.randrange(6, 45)))])
         if draw < 0.3:
             return AGENT_PROMPT
         if draw < 0.75:
