@@ -76,3 +76,13 @@ def test_only_tools_in_view_make_a_call_possible(chat, tools):
     assert grammar.allows(chat.end_id)
     for name in ("arg", "val", "item"):
         assert not grammar.allows(chat.controls[f"<|{name}|>"])
+
+
+def test_a_list_of_no_choices_is_free_text(chat):
+    parameters = {"type": "object", "properties": {"mode": {"enum": []}}, "required": ["mode"]}
+    grammar = CallGrammar(chat, [ToolSpec("pick", "Pick", parameters)])
+    head = [chat.controls["<|call|>"], *chat.encode_text("pick")]
+    for token in [*head, chat.controls["<|arg|>"], *chat.encode_text("mode"), chat.controls["<|val|>"]]:
+        assert grammar.allows(token)
+        grammar.feed(token)
+    assert all(grammar.allows(token) for token in chat.encode_text(" any"))

@@ -46,10 +46,8 @@ class CallGrammar:
         if token == self._call:
             self._begin("name", self._schemas)
         elif token == self._end:
-            self._part = "text"
+            self._begin("text", None)
         elif token == self._arg:
-            if self._part == "name":
-                self._open_call(self._chat.decode(self._written))
             self._begin("key", None if self._is_open else self._fields)
         elif token == self._val:
             self._open_value(self._chat.decode(self._written))
@@ -57,6 +55,8 @@ class CallGrammar:
             self._written = []
         else:
             self._written.append(token)
+            if self._choices is None:
+                return  # in free text every next token may be the same again
         self._look()
 
     def restrict(self, logits: NDArray[np.float32]) -> None:

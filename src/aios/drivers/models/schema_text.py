@@ -54,7 +54,7 @@ def is_list(schema: JsonSchema) -> bool:
 
 def choices_of(schema: JsonSchema) -> list[str] | None:
     """The only texts that a value may be written as; None where they are not counted."""
-    if "enum" in schema:
+    if schema.get("enum"):
         return [value_text(value) for value in schema["enum"]]
     if "const" in schema:
         return [value_text(schema["const"])]
