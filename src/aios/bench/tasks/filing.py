@@ -1,6 +1,7 @@
 """Turns about files: writing, reading, finding, their versions, deleting."""
 
 import re
+from collections.abc import Callable
 
 from aios.bench.tasks.answers import failed, joined, missing, single
 from aios.bench.tasks.play import Answer, Play, Script, Turn
@@ -63,11 +64,17 @@ def read_it(play: Play) -> Turn:
 
 
 def _reading(path: str, user: str) -> Turn:
-    def script() -> Script:
-        (result,) = yield [("read_file", {"path": path})]
-        return missing(path, result) or _says(result)
+    return Turn("read", user, _on_file("read_file", path, _says))
 
-    return Turn("read", user, script)
+
+def _on_file(tool: str, path: str, told: Callable[[str], Answer]) -> Callable[[], Script]:
+    """One call about a file that may not be there."""
+
+    def script() -> Script:
+        (result,) = yield [(tool, {"path": path})]
+        return missing(path, result) or told(result)
+
+    return script
 
 
 def _says(content: str) -> Answer:
@@ -150,13 +157,11 @@ def versions(play: Play) -> Turn:
 
 
 def _history(path: str, user: str) -> Turn:
-    def script() -> Script:
-        (result,) = yield [("file_history", {"path": path})]
+    def counted(result: str) -> Answer:
         count = len(result.split("\n"))
-        said = f"{path} has {count} version{'s' if count > 1 else ''}."
-        return missing(path, result) or Answer(said, (str(count),))
+        return Answer(f"{path} has {count} version{'s' if count > 1 else ''}.", (str(count),))
 
-    return Turn("versions", user, script)
+    return Turn("versions", user, _on_file("file_history", path, counted))
 
 
 def _back(path: str, version: int, user: str) -> Turn:
@@ -175,8 +180,5 @@ def delete_it(play: Play) -> Turn:
 
 
 def _deleting(path: str, user: str) -> Turn:
-    def script() -> Script:
-        (result,) = yield [("delete_file", {"path": path})]
-        return missing(path, result) or Answer(f"I deleted {path}.", (path,))
-
-    return Turn("delete", user, script)
+    told = Answer(f"I deleted {path}.", (path,))
+    return Turn("delete", user, _on_file("delete_file", path, lambda _: told))
