@@ -51,24 +51,51 @@ def batches(
     first_seed: int,
     stride: int,
     longest: Callable[[], int],
+    drilled: Callable[[], float],
 ) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
     """Tokens and marks for ever, a bucket as soon as it is full, and the next seed to start again from.
 
     Rows longer than `longest()` says at the time, and than every bucket, are left out. A row has one token
-    more than its bucket: the last is only ever the wanted one.
+    more than its bucket: the last is only ever the wanted one. In front of a share of the batches, which
+    `drilled()` says, comes one of `drill`.
     """
     waiting: list[list[Row]] = [[] for _ in buckets]
     seed = first_seed
     while True:
-        row = encode(generate(seed, "train"), chat)
+        row = encode(generate(seed, "train", blend=True), chat)
         seed += stride
         place = next((i for i, (length, _) in enumerate(buckets) if len(row[0]) <= length + 1), None)
         if place is None or buckets[place][0] > longest():
             continue
         waiting[place].append(row)
         if len(waiting[place]) == buckets[place][1]:
+            rng = random.Random(seed)
+            if rng.random() < drilled():
+                yield *drill(rng, chat, 3, 512), seed
             yield *pack(waiting[place], buckets[place][0] + 1, chat.pad_id), seed
             waiting[place] = []
+
+
+def drill(rng: random.Random, chat: ChatFormat, rows: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of short runs of random pieces, half of them repeated; the marks are 1 where a repeat goes on.
+
+    Nothing but copying tells what comes there, whatever the pieces are: what an assistant needs for the words
+    that it has never seen.
+    """
+    spoken = [token for token in range(chat.vocab_size) if chat.surface(token)]
+    tokens, marks = np.zeros((rows, length + 1), np.int64), np.full((rows, length + 1), -1, np.int8)
+    for row, mark in zip(tokens, marks, strict=True):
+        runs: list[list[int]] = []
+        at = 0
+        while at <= length:
+            again = bool(runs) and rng.random() < 0.5
+            if not again:
+                runs.append(rng.choices(spoken, k=rng.randint(3, 12)))
+            run = (rng.choice(runs) if again else runs[-1])[: length + 1 - at]
+            row[at : at + len(run)] = run
+            mark[at + 1 : at + len(run)] = 1 if again else -1
+            at += len(run)
+    return tokens, marks
 
 
 def pack(rows: list[Row], length: int, pad: int) -> tuple[np.ndarray, np.ndarray]:

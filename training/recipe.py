@@ -44,6 +44,9 @@ class Recipe(Struct, frozen=True):
     short_length: int = 512
     short_share: float = 0.85
     """In this first part of the run rows longer than `short_length` are left out: they cost most a token."""
+    drill_share: float = 0.25
+    """How many batches of drills there are for each of dialogues, up to `drill_until` of the run."""
+    drill_until: float = 0.65
     matrix_rate: float = 0.02
     """Muon's step, for the layers' matrices."""
     other_rate: float = 3e-3

@@ -71,7 +71,7 @@ class Trainer:
 
     def train(self) -> None:
         """Train until the minutes are spent, with log lines, evaluations and checkpoints on the way."""
-        data = batches(self.chat, RECIPE.buckets, self.seed, RECIPE.workers, self._longest)
+        data = batches(self.chat, RECIPE.buckets, self.seed, RECIPE.workers, self._longest, self._drilled)
         log = Log(self.crew.minutes)
         self._refresh()
         began = time.monotonic() - self.spent
@@ -94,6 +94,9 @@ class Trainer:
 
     def _longest(self) -> int:
         return RECIPE.short_length if self.share < RECIPE.short_share else RECIPE.buckets[-1][0]
+
+    def _drilled(self) -> float:
+        return RECIPE.drill_share if self.share < RECIPE.drill_until else 0.0
 
     def _agreed(self, spent: float) -> float:
         """The first worker's clock is everybody's, so that all stop after the same step."""

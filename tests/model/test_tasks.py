@@ -1,11 +1,12 @@
 """The made-up tasks: seeded, split without overlap, solved by their scripts, judged by what happened."""
 
 import copy
+import random
 
 import pytest
 
 from aios.bench.tasks import KINDS, Outcome, generate, judge, play_gold
-from aios.bench.tasks.lexicon import lexicon
+from aios.bench.tasks.lexicon import BLENDED, blended, lexicon
 from aios.bench.tasks.task import CLOCK, Runner
 from aios.drivers.toolbox import BUILTIN, ToolContext
 
@@ -19,15 +20,30 @@ SPLITS = ("train", "heldout")
 @pytest.mark.parametrize("kind", [None, *KINDS])
 def test_the_perfect_assistant_solves_every_task_within_what_is_in_view(split, kind):
     for seed in range(25):
-        task = generate(seed, split, kind)
-        in_view = {spec.name: spec.parameters for spec in task.specs(SPECS)}
-        messages, outcome, facts = play_gold(task, RUNNER)
-        assert judge(task, outcome, outcome, facts).solved
-        assert messages[-1].role == "assistant"
-        for message in messages:
-            for call in message.tool_calls:
-                schema = in_view[call.name]
-                assert set(schema.get("required", ())) <= set(call.arguments) <= set(schema["properties"])
+        assert_solved(generate(seed, split, kind))
+
+
+def test_the_perfect_assistant_solves_tasks_of_blended_words_too():
+    for seed in range(200):
+        assert_solved(generate(seed, "train", blend=True))
+
+
+def assert_solved(task):
+    in_view = {spec.name: spec.parameters for spec in task.specs(SPECS)}
+    messages, outcome, facts = play_gold(task, RUNNER)
+    assert judge(task, outcome, outcome, facts).solved
+    assert messages[-1].role == "assistant"
+    for message in messages:
+        for call in message.tool_calls:
+            schema = in_view[call.name]
+            assert set(schema.get("required", ())) <= set(call.arguments) <= set(schema["properties"])
+
+
+def test_blended_words_are_many_and_leave_the_sentences_alone():
+    seen = [blended(TRAIN, random.Random(seed)) for seed in range(40)]
+    assert len({noun for words in seen for noun in words.nouns}) > 10 * len(TRAIN.nouns)
+    assert all(words.phrases == TRAIN.phrases and words.modes == TRAIN.modes for words in seen)
+    assert all("" not in getattr(words, name) for words in seen for name in BLENDED)
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -7,7 +7,7 @@ from aios.bench.tasks import chains, filing, noting, sums, talk
 from aios.bench.tasks.asking import use, use_again
 from aios.bench.tasks.invented import Invented
 from aios.bench.tasks.inventing import invent
-from aios.bench.tasks.lexicon import Split, lexicon
+from aios.bench.tasks.lexicon import Split, blended, lexicon
 from aios.bench.tasks.play import Play, Turn
 from aios.bench.tasks.task import Task
 
@@ -71,9 +71,13 @@ KINDS = (*_TURNS, "invented", "turns")
 """Every kind of task that `generate` can be asked for."""
 
 
-def generate(seed: int, split: Split, kind: str | None = None) -> Task:
-    """The task of a seed. `kind` is one of `KINDS`; None draws a mixed conversation, as in training."""
-    play = Play(random.Random(f"{split} {seed} {kind}"), lexicon(split))
+def generate(seed: int, split: Split, kind: str | None = None, blend: bool = False) -> Task:
+    """The task of a seed. `kind` is one of `KINDS`; None draws a mixed conversation, as in training.
+
+    With `blend` many of its words are new ones, as `blended` makes them.
+    """
+    rng = random.Random(f"{split} {seed} {kind}")
+    play = Play(rng, blended(lexicon(split), rng) if blend else lexicon(split))
     if kind is None or kind == "turns":
         return _Conversation(
             play, seed, kind or "mixed", play.pick((2, 3, 3, 4, 4, 5, 6)) if kind is None else 3
