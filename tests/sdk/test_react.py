@@ -162,6 +162,10 @@ async def test_pieces_stream_out(tmp_path):
     assert "".join(piece.text for piece in pieces) == "one two three"
 
 
+async def test_an_answer_ends_at_its_bound(tmp_path):
+    assert await turn(tmp_path, scripted("one two three"), ReAct([], max_tokens=2)) == "one two"
+
+
 def test_steps_are_at_least_one():
     with pytest.raises(InvalidArgument):
         ReAct([], max_steps=0)

@@ -26,6 +26,9 @@ from aios.sdk.transport import InProcess
 Drivers = Mapping[str, LLMDriver] | None
 State = Literal["waiting", "running", "finished", "failed"]
 
+MAX_TOKENS = 256
+"""Of one answer: more than twice the longest right one. A model that has lost the thread is stopped there."""
+
 
 class TaskClock(SystemClock):
     """The day and minute at which tasks play; spans are real."""
@@ -58,7 +61,7 @@ class Run:
         await _make_things(agent, self.task)
         made_up = {tool.spec.name: function_of(tool) for tool in self.task.invented}
         tools = [made_up.get(name, name) for name in self.task.tools]
-        react = ReAct(tools, self.task.system, on_delta=self._see)
+        react = ReAct(tools, self.task.system, max_tokens=MAX_TOKENS, on_delta=self._see)
         for turn in self.task.turns:
             self.doing, begin = "thinking", len(react.history)
             self.answers.append(await react.run(agent, turn.user))

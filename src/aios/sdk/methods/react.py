@@ -26,12 +26,14 @@ class ReAct:
         max_steps: int = 8,
         model: str | None = None,
         temperature: float = 0.0,
+        max_tokens: int | None = None,
         on_delta: Emit | None = None,
     ) -> None:
         """`tools` are Python functions, run here, and names of tools of the kernel; None for all of those.
 
         `max_steps` is how often the model is asked in one turn; the last time it must answer without tools.
-        `on_delta` takes every piece of every step as it comes.
+        `max_tokens` bounds each answer of the model; None leaves it to the kernel. `on_delta` takes every
+        piece of every step as it comes.
         """
         if max_steps < 1:
             raise InvalidArgument("max_steps must be at least 1")
@@ -42,6 +44,7 @@ class ReAct:
         self._max_steps = max_steps
         self._model = model
         self._temperature = temperature
+        self._max_tokens = max_tokens
         self._on_delta = on_delta
         self.history: list[Message] = [Message("system", system)] if system else []
         """The conversation so far; a turn that failed is not in it."""
@@ -57,6 +60,7 @@ class ReAct:
                 tool_choice="auto" if step < self._max_steps else "none",
                 model=self._model,
                 temperature=self._temperature,
+                max_tokens=self._max_tokens,
                 on_delta=self._on_delta,
             )
             turn.append(answer.to_message())
