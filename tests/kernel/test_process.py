@@ -9,6 +9,7 @@ from aios.abi import syscalls as sc
 from aios.abi.errors import (
     Cancelled,
     Conflict,
+    DeadlineExceeded,
     InvalidArgument,
     NotFound,
     Overloaded,
@@ -17,6 +18,7 @@ from aios.abi.errors import (
 )
 from aios.drivers.llm_scripted import HANG, ScriptedDriver
 from aios.kernel.config import ProcessConfig
+from aios.kernel.process import Process, hash_of
 
 
 @pytest.mark.parametrize("token", ["", "x", "é" * 50, "\ud800"])
@@ -95,6 +97,32 @@ async def test_an_end_takes_the_children_along(run):
     assert (await run.call(1, sc.ProcessWait(pid=child.pid))).state == "killed"
 
 
+async def test_an_end_reaches_the_last_of_a_long_line(tmp_path):
+    async with boot(tmp_path) as run:
+        table, line = run.kernel._processes, []
+        for pid in range(2, 1502):
+            line.append(Process(pid, "agent", f"agent.{pid}", hash_of(str(pid))))
+            table.add(line[-1], table.get(pid - 1))
+        assert table.end(line[0], "exited", "done") == line
+        assert {one.state for one in line[1:]} == {"killed"}
+        assert (line[0].state, line[0].result, table.num_alive) == ("exited", "done", 1)
+
+
+async def test_parents_are_marked_before_anything_follows_from_an_end(run):
+    parent = await run.spawn()
+    child = await run.spawn(parent=parent.pid)
+    table, seen = run.kernel._processes, []
+    on_end = table._on_end
+
+    def note(process):
+        seen.append((process.pid, [table.get(pid).has_ended for pid in (parent.pid, child.pid)]))
+        on_end(process)
+
+    table._on_end = note
+    await run.call(1, sc.ProcessKill(pid=parent.pid))
+    assert seen == [(parent.pid, [True, True]), (child.pid, [True, True])]
+
+
 async def test_the_operators_own_process_does_not_end(run):
     for call in (sc.ProcessKill(pid=1), sc.ProcessSuspend(pid=1), sc.ProcessExit()):
         with pytest.raises(Conflict):
@@ -157,6 +185,32 @@ async def test_a_message_for_a_receiver_that_went_away_stays(run):
     await run.call(1, sc.ProcessSend(pid=agent.pid, text="still here"))
     await asyncio.gather(waits, return_exceptions=True)
     assert (await run.call(agent.pid, sc.ProcessReceive())).text == "still here"
+
+
+async def test_a_message_for_a_receiver_that_went_away_goes_to_the_next(run):
+    agent = await run.spawn()
+    first = run.begin(agent.pid, sc.ProcessReceive(), timeout_s=1.0)
+    second = run.begin(agent.pid, sc.ProcessReceive())
+    await settle_down()
+    table = run.kernel._processes
+    table.send(table.get(1), table.get(agent.pid), "for whoever stays")
+    run.clock.advance(1.0)
+    with pytest.raises(DeadlineExceeded):
+        await first
+    await settle_down()
+    assert second.done()
+    assert (await second).text == "for whoever stays"
+
+
+async def test_a_mailbox_counts_bytes(tmp_path):
+    async with boot(tmp_path, processes=ProcessConfig(max_mail_bytes=10)) as run:
+        agent = await run.spawn()
+        with pytest.raises(Overloaded):
+            await run.call(1, sc.ProcessSend(pid=agent.pid, text="€" * 4))
+        for _ in range(2):
+            await run.call(1, sc.ProcessSend(pid=agent.pid, text="€" * 3))
+            await run.call(agent.pid, sc.ProcessReceive())
+        assert run.kernel._processes.get(agent.pid).mail_bytes == 0
 
 
 async def test_mail_to_the_dead_and_to_strangers_is_refused(run):

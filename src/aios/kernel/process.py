@@ -197,21 +197,16 @@ class ProcessTable:
         """End a process, and its children as killed. Gives all that ended, it first."""
         if process.has_ended:
             return []
-        ended = [process]
-        process.state, process.result = state, result
-        del self._by_token[process.token_hash]
-        self._num_of[process.principal] -= 1
-        if not self._num_of[process.principal]:
-            del self._num_of[process.principal]
-        self._ended.append(process.pid)
-        for pid in sorted(process.children):
-            if child := self._processes.get(pid):
-                ended += self.end(child, "killed")
-        self._on_end(process)
-        process.mail.clear()
-        for waiter in process.waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        ended = self._alive_from(process)
+        for one in ended:
+            self._mark(one, state if one is process else "killed")
+        process.result = result
+        for one in ended:
+            self._on_end(one)
+            one.mail.clear()
+            for waiter in one.waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
         self._forget_oldest()
         return ended
 
@@ -239,12 +234,9 @@ class ProcessTable:
         if to.has_ended:
             raise Conflict(f"process {to.pid} has ended")
         mail = Mail(sender.pid, text, self._clock.time())
-        while to.receivers:
-            receiver = to.receivers.popleft()
-            if not receiver.done():
-                receiver.set_result(mail)
-                return
-        size = len(text)
+        if _hand_over(to, mail):
+            return
+        size = _size(text)
         if len(to.mail) >= self._limits.max_mail or to.mail_bytes + size > self._limits.max_mail_bytes:
             raise Overloaded(f"the mailbox of process {to.pid} is full", retry_after=1.0)
         to.mail.append(mail)
@@ -254,22 +246,41 @@ class ProcessTable:
         """The oldest message, once there is one."""
         if process.mail:
             mail = process.mail.popleft()
-            process.mail_bytes -= len(mail.text)
+            process.mail_bytes -= _size(mail.text)
             return mail
         receiver: asyncio.Future[Mail] = asyncio.get_running_loop().create_future()
         process.receivers.append(receiver)
         try:
             return await receiver
         except asyncio.CancelledError:
-            # A message that arrived in the same moment goes back to the head: nothing is lost.
+            # A message that arrived in the same moment goes to the next who waits, or back: nothing is lost.
             if receiver.done() and not receiver.cancelled():
-                process.mail.appendleft(receiver.result())
-                process.mail_bytes += len(receiver.result().text)
+                mail = receiver.result()
+                if not _hand_over(process, mail):
+                    process.mail.appendleft(mail)
+                    process.mail_bytes += _size(mail.text)
             elif receiver in process.receivers:
                 process.receivers.remove(receiver)
             raise
 
-    # ---- leases and forgetting
+    # ---- ending, leases and forgetting
+
+    def _alive_from(self, process: Process) -> list[Process]:
+        """It and all that live below it, parents before their children. A tree may be too deep to recurse."""
+        found = [process]
+        for one in found:
+            children = (self._processes.get(pid) for pid in sorted(one.children))
+            found += [child for child in children if child is not None and not child.has_ended]
+        return found
+
+    def _mark(self, process: Process, state: ProcessState) -> None:
+        """From now on its token opens nothing."""
+        process.state = state
+        del self._by_token[process.token_hash]
+        self._num_of[process.principal] -= 1
+        if not self._num_of[process.principal]:
+            del self._num_of[process.principal]
+        self._ended.append(process.pid)
 
     def _watch(self, due: float, pid: int) -> None:
         heapq.heappush(self._leases, (due, pid))
@@ -303,3 +314,17 @@ class ProcessTable:
             process = self._processes.pop(self._ended.popleft())
             if parent := self._processes.get(process.parent):
                 parent.children.discard(process.pid)
+
+
+def _hand_over(process: Process, mail: Mail) -> bool:
+    """Give a message to the first that waits for one; whether anybody does."""
+    while process.receivers:
+        receiver = process.receivers.popleft()
+        if not receiver.done():
+            receiver.set_result(mail)
+            return True
+    return False
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
