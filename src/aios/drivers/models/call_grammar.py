@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from aios.abi.messages import JsonSchema, ToolSpec
 from aios.drivers.models.chat import ChatFormat
-from aios.drivers.models.schema_text import choices_of, is_list
+from aios.drivers.models.schema_text import choices_of, is_list, items_of
 
 Part = Literal["text", "name", "key", "value"]
 
@@ -86,7 +86,7 @@ class CallGrammar:
         schema = self._fields.pop(key, {})
         self._missing.discard(key)
         self._is_list = is_list(schema)
-        texts = choices_of(schema.get("items", {}) if self._is_list else schema)
+        texts = choices_of(items_of(schema) if self._is_list else schema)
         self._begin("value", None if texts is None else [f" {text}" for text in texts])
 
     def _look(self) -> None:

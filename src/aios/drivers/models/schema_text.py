@@ -1,9 +1,12 @@
 """JSON Schema as the embedded model reads and writes it: tools as one line each, values as plain text."""
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from aios.abi.messages import JsonSchema, ToolSpec
 
@@ -20,25 +23,32 @@ def tool_line(tool: ToolSpec) -> str:
 
 
 def _fields_text(schema: JsonSchema) -> str:
-    required = schema.get("required", ())
+    required = frozenset(schema.get("required", ()))
     fields: Mapping[str, JsonSchema] = schema.get("properties", {})
     return ", ".join(f"{k}{'' if k in required else '?'}: {_type_text(v)}" for k, v in fields.items())
 
 
 def _type_text(schema: JsonSchema) -> str:
+    schema = _plain(schema)
     if "enum" in schema:
         return "|".join(value_text(value) for value in schema["enum"])
     if "const" in schema:
         return value_text(schema["const"])
     names = _types(schema)
     if names == ["array"]:
-        return f"[{_type_text(schema.get('items', {}))}]"
+        return f"[{_type_text(items_of(schema))}]"
     if names == ["object"] and schema.get("properties"):
         return "{" + _fields_text(schema) + "}"
     return "|".join(name for name in names if name != "null") or "any"
 
 
+def _plain(schema: Any) -> JsonSchema:
+    """A schema that says something of its own; `true` and a tuple's list of schemas say nothing here."""
+    return schema if isinstance(schema, dict) else {}
+
+
 def _types(schema: JsonSchema) -> list[str]:
+    schema = _plain(schema)
     kinds = schema.get("type")
     if isinstance(kinds, str):
         return [kinds]
@@ -52,12 +62,23 @@ def is_list(schema: JsonSchema) -> bool:
     return "array" in _types(schema)
 
 
+def items_of(schema: JsonSchema) -> JsonSchema:
+    """The schema of a list's items, also where the list is one of several options."""
+    if "items" in (schema := _plain(schema)):
+        return _plain(schema["items"])
+    return next((items_of(option) for option in schema.get("anyOf", ()) if is_list(option)), {})
+
+
+def _given(schema: JsonSchema) -> Sequence[Any]:
+    """The only values there are, where `enum` or `const` names them."""
+    schema = _plain(schema)
+    return schema.get("enum") or ([schema["const"]] if "const" in schema else [])
+
+
 def choices_of(schema: JsonSchema) -> list[str] | None:
     """The only texts that a value may be written as; None where they are not counted."""
-    if schema.get("enum"):
-        return [value_text(value) for value in schema["enum"]]
-    if "const" in schema:
-        return [value_text(schema["const"])]
+    if given := _given(schema):
+        return [value_text(value) for value in given]
     return ["true", "false"] if _types(schema) == ["boolean"] else None
 
 
@@ -68,7 +89,7 @@ def read_value(items: Sequence[str], schema: JsonSchema) -> Any:
     """
     texts = [item.removeprefix(" ") for item in items]
     if is_list(schema):
-        inner = schema.get("items", {})
+        inner = items_of(schema)
         return [] if list(items) == [""] else [_read_scalar(text, inner) for text in texts]
     if len(texts) > 1:
         return [_read_scalar(text, {}) for text in texts]
@@ -76,14 +97,15 @@ def read_value(items: Sequence[str], schema: JsonSchema) -> Any:
 
 
 def _read_scalar(text: str, schema: JsonSchema) -> Any:
-    for value in schema.get("enum", ()):
+    for value in _given(schema):
         if value_text(value) == text:
             return value
     for kind in _types(schema):
         if kind == "integer" and _INTEGER.fullmatch(text) and len(text) < 1000:
             return int(text)
         if kind == "number" and _NUMBER.fullmatch(text) and len(text) < 1000:
-            return int(text) if _INTEGER.fullmatch(text) else float(text)
+            number = int(text) if _INTEGER.fullmatch(text) else float(text)
+            return number if abs(number) < math.inf else text
         if kind == "boolean" and text in ("true", "false"):
             return text == "true"
         if kind == "null" and text == "null":
@@ -95,7 +117,8 @@ def _read_scalar(text: str, schema: JsonSchema) -> Any:
 
 def _read_json(text: str) -> Any:
     try:
-        return json.loads(text)
+        # Unlike the standard library it takes no lone surrogate and no NaN, which no frame could carry.
+        return msgspec.json.decode(text)
     except (ValueError, RecursionError):
         return None
 
