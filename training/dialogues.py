@@ -8,7 +8,7 @@ import numpy as np
 
 from aios.abi.messages import Message, ToolSpec
 from aios.bench.tasks import Task, generate, play_gold
-from aios.bench.tasks.task import CLOCK, Runner
+from aios.bench.tasks.task import Runner
 from aios.drivers.models.chat import ChatFormat
 from aios.drivers.models.schema_text import tool_line
 from aios.drivers.toolbox import BUILTIN, ToolContext
@@ -23,7 +23,7 @@ Row = tuple[list[int], list[bool]]
 def runner() -> Runner:
     """What runs tools in a made-up world."""
     builtin = {tool.spec.name: tool.run for tool in BUILTIN}
-    return Runner(builtin, lambda world: ToolContext(world, lambda: CLOCK))
+    return Runner(builtin, lambda world: ToolContext(world, lambda: world.clock))
 
 
 def conversation(task: Task) -> list[Message]:

@@ -7,6 +7,7 @@ from msgspec import structs
 
 from aios.bench.runner import Run, booted, perfect, run_all
 from aios.bench.tasks import generate
+from aios.bench.tasks.task import CLOCK
 from aios.drivers.llm import Generation
 from aios.drivers.llm_scripted import ScriptedDriver
 from aios.drivers.models.schema_text import tool_line
@@ -42,8 +43,8 @@ async def test_a_task_reads_the_same_in_training_and_on_the_kernel(split, tmp_pa
 
 
 def _task(seed, split):
-    """A task whose world words a missing file as the kernel does; training has other wordings too."""
-    return structs.replace(generate(seed, split), missing="there is no file '{path}'")
+    """A task whose world words a missing file as the kernel does, at the kernel's time; training varies both."""
+    return structs.replace(generate(seed, split), missing="there is no file '{path}'", clock=CLOCK)
 
 
 def _said_first(messages):

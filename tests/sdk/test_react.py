@@ -151,6 +151,20 @@ async def test_all_the_kernels_tools_are_in_view_where_none_are_named(tmp_path):
     assert {"calculate", "remember", "write_file"} <= set(seen)
 
 
+async def test_tools_are_in_view_in_the_order_given(tmp_path):
+    def greet(name: str) -> str:
+        return f"Hello {name}"
+
+    seen = []
+
+    def look(job):
+        seen.extend(spec.name for spec in job.tools)
+        return "ok"
+
+    await turn(tmp_path, look, ReAct(["write_file", greet, "calculate", "write_file"]))
+    assert seen == ["write_file", "greet", "calculate"]
+
+
 async def test_a_tool_the_kernel_has_not_is_named(tmp_path):
     with pytest.raises(NotFound, match="no tool 'fly'"):
         await turn(tmp_path, scripted("never"), ReAct(["fly"]))

@@ -1,8 +1,9 @@
 """`aios bench engine`: tokens a second of the embedded core, beside its matrix products alone.
 
-A step is all that the engine does for a batch: the decoder, the choice of a token for each row, and reading
-it as text. It runs in a process of its own on one BLAS thread, as the engine does. Which tokens are fed is
-drawn from a seed, so that no answer ends early; what they say does not change the time.
+A step is the decoder, the choice of a token for each row, and reading it as text; sending it to the kernel
+and prompts that come in between are not in it. It runs in a process of its own on one BLAS thread, as the
+engine does. Which tokens are fed is drawn from a seed, so that no answer ends early; what they say does not
+change the time.
 """
 
 import json

@@ -81,7 +81,17 @@ async def serve_echo(folder: Path) -> None:
     listener = await asyncio.get_running_loop().create_unix_server(Echo, str(path))
     bound = free_port()
     app = Starlette(routes=[Route("/v1/syscalls", echo, methods=["POST"])])
-    server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="error", lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            access_log=False,
+            log_level="error",
+            lifespan="off",
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+        )
+    )
     serving = asyncio.create_task(server.serve(sockets=[bound]))
     announce(Address(str(path), f"http://127.0.0.1:{bound.getsockname()[1]}"))
     await stdin_ended()

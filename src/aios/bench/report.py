@@ -67,7 +67,7 @@ def environment() -> dict[str, Any]:
 
 def _commit() -> str | None:
     """The commit this package runs from, `+` where files differ from it; None outside a checkout."""
-    folder = Path(__file__).parent
+    folder = Path(__file__).parent.parent
     try:
         found = _git(folder, "rev-parse", "--short=12", "HEAD")
         return found + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no", ".") else "")

@@ -27,7 +27,7 @@ Drivers = Mapping[str, LLMDriver] | None
 State = Literal["waiting", "running", "finished", "failed"]
 
 MAX_TOKENS = 256
-"""Of one answer: more than twice the longest right one. A model that has lost the thread is stopped there."""
+"""Of one answer; no right one is nearly as long. A model that has lost the thread is stopped there."""
 
 
 class TaskClock(SystemClock):
@@ -136,11 +136,11 @@ async def _make_things(agent: Agent, task: Task) -> None:
         await agent.memory.add(note)
 
 
-async def _things(agent: Agent) -> tuple[dict[str, str], list[str]]:
-    """The agent's files by path, and its notes."""
+async def _things(agent: Agent) -> tuple[dict[str, str], list[tuple[str, ...]]]:
+    """The agent's files by path, and its notes with their tags."""
     entries = (await agent.storage.list()).files
     files = {entry.path: (await agent.storage.read(entry.path)).content for entry in entries}
-    return files, [hit.note.text for hit in (await agent.memory.search(limit=1000)).hits]
+    return files, [(hit.note.text, *hit.note.tags) for hit in (await agent.memory.search(limit=1000)).hits]
 
 
 def _calls_in(messages: Sequence[Message]) -> list[tuple[str, dict[str, Any]]]:
@@ -150,7 +150,7 @@ def _calls_in(messages: Sequence[Message]) -> list[tuple[str, dict[str, Any]]]:
 def perfect(task: Task) -> tuple[list[Message], Outcome, list[tuple[str, ...]]]:
     """A perfect assistant's conversation, what comes of it in memory, and the facts of each answer."""
     builtin = {tool.spec.name: tool.run for tool in BUILTIN}
-    return play_gold(task, Runner(builtin, lambda world: ToolContext(world, lambda: CLOCK)))
+    return play_gold(task, Runner(builtin, lambda world: ToolContext(world, lambda: world.clock)))
 
 
 def _judge(task: Task, outcome: Outcome) -> Verdict:

@@ -50,6 +50,7 @@ def read_compute(play: Play) -> Turn:
 def sum_files(play: Play) -> Turn:
     values = [str(abs(play.number())) for _ in range(2)]
     p, q = (some_file(play, value) for value in values)
+    play.last.pop("path", None)  # "that file" would be either
 
     def script() -> Script:
         one, two = yield [("read_file", {"path": p}), ("read_file", {"path": q})]
@@ -87,7 +88,7 @@ def recall_write(play: Play) -> Turn:
         (result,) = yield [("recall", {"text": subject})]
         note = found_note(result, subject)
         if note is None:
-            return failed(result) or Answer(f"I have no note about {subject}.")
+            return failed(result) or Answer(f"I have no note about {subject}.", ("no",))
         yield [("write_file", {"path": path, "content": note[1]})]
         return Answer(f"I wrote {path}.", (path,))
 
@@ -106,7 +107,7 @@ def recall_convert(play: Play) -> Turn:
         (result,) = yield [("recall", {"text": subject})]
         note = found_note(result, subject)
         if note is None:
-            return failed(result) or Answer(f"I have no note about {subject}.")
+            return failed(result) or Answer(f"I have no note about {subject}.", ("no",))
         (result,) = yield [("convert_units", {"value": value, "from_unit": a, "to_unit": b})]
         return failed(result) or Answer(f"{value} {a} is {result}.", (result.split()[0],))
 
@@ -173,7 +174,7 @@ def search_read(play: Play) -> Turn:
     def script() -> Script:
         (result,) = yield [("search_files", {"text": word})]
         if result == "nothing found" or result.startswith("error: "):
-            return failed(result) or Answer("No file mentions it.")
+            return failed(result) or Answer("No file mentions it.", ("no",))
         first = result.split("\n")[0]
         (result,) = yield [("read_file", {"path": first})]
         return missing(first, result) or Answer(f"{first} says: {result}", (first, result))
@@ -183,6 +184,7 @@ def search_read(play: Play) -> Turn:
 
 def read_both(play: Play) -> Turn:
     p, q = (some_file(play, play.phrase()) for _ in range(2))
+    play.last.pop("path", None)  # "that file" would be either
 
     def script() -> Script:
         one, two = yield [("read_file", {"path": p}), ("read_file", {"path": q})]
@@ -200,6 +202,7 @@ def several(play: Play) -> Turn:
     user = parts[0][0]
     for part in parts[1:]:
         user = play.say("and", plain=True, a=user, b=part[0][0].lower() + part[0][1:])
+    play.last.pop("path", None)
 
     def script() -> Script:
         results = yield [part[1] for part in parts]

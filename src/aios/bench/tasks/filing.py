@@ -126,7 +126,7 @@ def search(play: Play) -> Turn:
 
 def _located(result: str) -> Answer:
     if result == "nothing found":
-        return Answer("No file mentions it.", ())
+        return Answer("No file mentions it.", ("no",))
     return Answer(f"It is in {joined(result.split(chr(10)))}.", tuple(result.split("\n")))
 
 

@@ -9,7 +9,7 @@ from aios.bench.tasks.invented import Invented
 from aios.bench.tasks.inventing import invent
 from aios.bench.tasks.lexicon import Split, blended, lexicon
 from aios.bench.tasks.play import Play, Turn
-from aios.bench.tasks.task import Task
+from aios.bench.tasks.task import CLOCK, Task
 
 Maker = Callable[[Play], Turn]
 
@@ -41,7 +41,7 @@ _TURNS: dict[str, tuple[float, tuple[Maker, ...], tuple[str, ...]]] = {
     "search": (3, (filing.search,), ("search_files",)),
     "versions": (3, (filing.versions,), ("file_history", "rollback_file")),
     "delete": (2.5, (filing.delete,), ("delete_file",)),
-    "greet": (2, (talk.greet, talk.thanks, talk.who, talk.greet), ()),
+    "greet": (2, (talk.greet, talk.thanks, talk.who, talk.greet, talk.abilities), ()),
     "unfit": (3.5, (talk.unfit,), ()),
     "context": (4, (talk.text, talk.say), ()),
     "several": (
@@ -78,11 +78,11 @@ def generate(seed: int, split: Split, kind: str | None = None, blend: bool = Fal
     """
     rng = random.Random(f"{split} {seed} {kind}")
     play = Play(rng, blended(lexicon(split), rng) if blend else lexicon(split))
+    clock = CLOCK if split == "heldout" else float(rng.randrange(946_684_800, 2_208_988_800))  # 2000 to 2039
     if kind is None or kind == "turns":
-        return _Conversation(
-            play, seed, kind or "mixed", play.pick((2, 3, 3, 4, 4, 5, 6)) if kind is None else 3
-        ).task()
-    return _Conversation(play, seed, kind, 1).task()
+        num_turns = play.pick((2, 3, 3, 4, 4, 5, 6)) if kind is None else 3
+        return _Conversation(play, seed, kind or "mixed", num_turns).task(clock)
+    return _Conversation(play, seed, kind, 1).task(clock)
 
 
 class _Conversation:
@@ -191,17 +191,17 @@ class _Conversation:
 
     def _offer(self, tool: Invented) -> bool:
         taken = {other.spec.name for other in self.invented} | set(BUILTIN_NAMES)
-        acts = {other.act for other in self.invented}
+        acts = {_bare(other.act) for other in self.invented}
         if set(self.absent) & set(tool.act.split()) - {"a", "the"}:
             return False
-        fresh = tool.spec.name not in taken and tool.act not in acts
+        fresh = tool.spec.name not in taken and _bare(tool.act) not in acts
         if fresh:
             self.invented.append(tool)
         return fresh
 
-    def task(self) -> Task:
+    def task(self, clock: float) -> Task:
         play = self.play
-        tools = self._tools()
+        tools = play.in_view = self._tools()
         return Task(
             self.kind,
             self.seed,
@@ -212,6 +212,7 @@ class _Conversation:
             tuple(play.notes),
             tuple(self.turns),
             play.pick(play.words.missing),
+            clock,
         )
 
     def _tools(self) -> list[str]:
@@ -246,6 +247,11 @@ class _Conversation:
         if draw < 0.75:
             return " ".join([play.system(), *(play.sentence() for _ in range(play.pick((0, 0, 0, 1, 2, 5))))])
         return ""
+
+
+def _bare(act: str) -> str:
+    """What a tool does, without articles: two tools that differ only in these cannot be told apart."""
+    return " ".join(word for word in act.split() if word not in ("a", "the"))
 
 
 def _verb(tool: Invented) -> str:

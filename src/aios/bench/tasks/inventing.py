@@ -42,8 +42,6 @@ _SYNONYMS = {
     "translate": "render",
 }
 
-_NAMES = ("name", "person", "guest", "owner", "author", "user", "contact", "member", "recipient")
-
 _KINDS = ("person", "city", "date", "time", "code", "email", "made", "phrase", "thing", "path", "digits")
 
 _ITEMS = ("person", "city", "date", "time", "code", "email", "made", "thing")
@@ -126,14 +124,13 @@ def _description(play: Play, verb: str, noun: str, hidden: bool) -> str:
 
 def _fields(play: Play) -> list[Field]:
     names: list[str] = play.rng.sample(play.words.fields, play.pick((0, 1, 1, 2, 2, 2, 3, 3, 4)))
-    names = [play.made_word() if play.chance(0.08) else name for name in dict.fromkeys(names)]
+    names = [play.made_word() if play.chance(0.08) else name for name in names]
     fields: list[Field] = []
-    links = set()
     for name in dict.fromkeys(names):
         field = _field(play, name, not fields)
-        if field.link in links:
+        if field.link and (field.optional or any(other.link for other in fields)):
+            # "with Ann" tells which argument it is only where all others are named and none may be left out.
             field = Field(field.name, field.schema, field.optional, field.draw)
-        links.add(field.link)
         fields.append(field)
     return sorted(fields, key=lambda field: field.optional) if play.chance(0.7) else fields
 
@@ -154,8 +151,6 @@ def _field(play: Play, name: str, first: bool) -> Field:
         return _list_field(play, name, optional)
     if draw < 0.72:
         link, kind = play.pick(_LINKS)
-        if kind == "name" and play.chance(0.5):
-            name = play.pick([n for n in play.words.fields if n in _NAMES] or [name])
         kind = "person" if kind == "name" else kind
         return Field(name, {"type": "string"}, optional, lambda: _text_value(play, kind), link)
     kind = play.pick(_KINDS)

@@ -61,12 +61,20 @@ def lexicon(split: Split) -> Lexicon:
 def blended(words: Lexicon, rng: random.Random) -> Lexicon:
     """A lexicon in which a share of the words is new: the front of one and the end of another.
 
-    Who learns from such words has to copy and compare them, for there are too many to know by heart.
+    None of them is a word that is kept out of training. Who learns from such words has to copy and compare
+    them, for there are too many to know by heart.
     """
     share = rng.choice((0.0, 0.3, 0.6, 0.9))
     lists: dict[str, tuple[str, ...]] = {name: getattr(words, name) for name in BLENDED}
     changed = {name: tuple(dict.fromkeys(_blend(these, share, rng))) for name, these in lists.items()}
+    changed = {name: tuple(w for w in these if w not in _kept_out()) for name, these in changed.items()}
     return msgspec.structs.replace(words, **changed)
+
+
+@cache
+def _kept_out() -> frozenset[str]:
+    """What `blended` may not make: the words that measure."""
+    return frozenset(word for name in BLENDED for word in getattr(lexicon("heldout"), name))
 
 
 def _blend(words: tuple[str, ...], share: float, rng: random.Random) -> list[str]:

@@ -97,7 +97,7 @@ def recall(play: Play) -> Turn:
 def _recalled(result: str, subject: str) -> Answer:
     note = found_note(result, subject)
     if note is None:
-        return Answer(f"I have no note about {subject}.", ())
+        return Answer(f"I have no note about {subject}.", ("no",))
     text = note[1]
     return Answer(f"{text[0].upper()}{text[1:]}.", (text.rsplit(" is ", 1)[1],))
 
@@ -121,7 +121,7 @@ def change_note(play: Play) -> Turn:
         (result,) = yield [("recall", {"text": subject})]
         note = found_note(result, subject)
         if note is None:
-            return failed(result) or Answer(f"I have no note about {subject}.")
+            return failed(result) or Answer(f"I have no note about {subject}.", ("no",))
         call = (
             ("forget", {"note_id": note[0]})
             if forget

@@ -63,6 +63,8 @@ class Play:
         self.last: dict[str, Any] = {}
         """What the turns before have left to refer to, such as a result or a path."""
         self.told: dict[str, str] = {}
+        self.in_view: list[str] = []
+        """The names of the tools in view, known once all turns are made."""
 
     def chance(self, share: float) -> bool:
         """True with this probability."""

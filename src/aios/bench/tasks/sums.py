@@ -89,16 +89,10 @@ def calc(play: Play) -> Turn:
 
 def calc_more(play: Play) -> Turn:
     n = play.whole(play.pick((1, 1, 2, 3)))
-    text = play.say("calc_more", plain=True, n=n)
-    words = (
-        ("multiply", "*"),
-        ("times", "*"),
-        ("divide", "/"),
-        ("subtract", "-"),
-        ("minus", "-"),
-        ("take", "-"),
+    phrase, sign = play.pick(
+        (("more_plus", "+"), ("more_minus", "-"), ("more_times", "*"), ("more_over", "/"))
     )
-    sign = next((sign for word, sign in words if word in text.lower()), "+")
+    text = play.say(phrase, plain=True, n=n)
 
     def script() -> Script:
         value = play.last.get("value", "0")

@@ -15,6 +15,24 @@ def who(play: Play) -> Turn:
     return _plain("greet", play.fill("who"), "I am a small assistant that runs on AIOS.")
 
 
+def abilities(play: Play) -> Turn:
+    """What can it do: the first tools in view, by name."""
+
+    def script() -> Script:
+        yield from ()
+        named = play.in_view[:_NAMED]
+        if not named:
+            return Answer("I have no tools here, but I can talk with you.", ("no tools",))
+        more = " and more" if len(play.in_view) > _NAMED else ""
+        return Answer(f"I can use these tools: {', '.join(named)}{more}.", (named[0],))
+
+    return Turn("greet", play.fill("abilities"), script)
+
+
+_NAMED = 4
+"""How many tools are named when it is asked what it can do."""
+
+
 def unfit(play: Play) -> Turn:
     return no_tool(play.fill("unfit"))
 

@@ -1,6 +1,7 @@
 """A task: what is there, what is asked, what a perfect assistant does, and whether an outcome solves it."""
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from aios.bench.tasks.play import Answer, Turn, Wish
 from aios.bench.tasks.world import World
 
 CLOCK = 1_900_000_000.0
-"""What the clock shows in tasks, in seconds since the epoch."""
+"""What the clock shows in tasks kept out of training, in seconds since the epoch: one kernel plays many."""
 
 
 Builtin = Mapping[str, Callable[[dict[str, Any], Any], Awaitable[str]]]
@@ -34,6 +35,8 @@ class Task(Struct, frozen=True):
     notes: tuple[str, ...]
     turns: tuple[Turn, ...]
     missing: str = "there is no file {path}"
+    clock: float = CLOCK
+    """What the clock shows, in seconds since the epoch."""
 
     def specs(self, builtin: dict[str, ToolSpec]) -> tuple[ToolSpec, ...]:
         """The specs of the tools in view, given those of the built-in ones."""
@@ -45,7 +48,8 @@ class Outcome(Struct):
     """What happened: final files and notes, and for each turn the calls made and the last text said."""
 
     files: dict[str, str]
-    notes: list[str]
+    notes: list[tuple[str, ...]]
+    """The text of each, and its tags."""
     calls: list[list[tuple[str, dict[str, Any]]]]
     answers: list[str]
 
@@ -89,7 +93,7 @@ def start_world(task: Task) -> World:
 
     In every second world a search gives notes that do not match too, for a kernel may know more likenesses.
     """
-    world = World(task.missing, recall_all=task.seed % 2 == 0)
+    world = World(task.missing, recall_all=task.seed % 2 == 0, clock=task.clock)
     for path, versions in task.files.items():
         for content in versions:
             run_now(world(sc.StorageWrite(path=path, content=content)))
@@ -109,7 +113,8 @@ def play_gold(task: Task, runner: Runner) -> tuple[list[Message], Outcome, list[
         outcome.calls.append(calls)
         outcome.answers.append(answer.text)
         facts.append(answer.facts)
-    outcome.files, outcome.notes = world.files, list(world.notes.values())
+    outcome.files = world.files
+    outcome.notes = [(text, *world.tags[note_id]) for note_id, text in world.notes.items()]
     return messages, outcome, facts
 
 
@@ -141,17 +146,22 @@ def judge(task: Task, outcome: Outcome, gold: Outcome, facts: Sequence[tuple[str
     invented = {tool.spec.name for tool in task.invented}
     if len(outcome.answers) != len(gold.answers):
         return Verdict(False, f"{len(outcome.answers)} of {len(gold.answers)} turns were answered")
-    for number, turn in enumerate(task.turns):
+    for number in range(len(task.turns)):
         done, wanted = ([c for c in o.calls[number] if c[0] in invented] for o in (outcome, gold))
         if _sorted(done) != _sorted(wanted):
             return Verdict(False, f"turn {number + 1} called {done} and should call {wanted}")
-        if turn.kind == "unfit" and outcome.calls[number]:
-            return Verdict(False, f"turn {number + 1} called {outcome.calls[number]} where no tool fits")
+        if outcome.calls[number] and not gold.calls[number]:
+            return Verdict(False, f"turn {number + 1} called {outcome.calls[number]} where no tool is wanted")
         answer = outcome.answers[number].lower()
-        absent = [fact for fact in facts[number] if fact.lower() not in answer]
+        absent = [fact for fact in facts[number] if not _says(answer, fact.lower())]
         if absent or not answer:
             return Verdict(False, f"turn {number + 1} answered {answer!r} without {absent}")
     return Verdict(True)
+
+
+def _says(answer: str, fact: str) -> bool:
+    """Whether the fact stands there by itself: `35 days` is not in `-35 days`, nor `2` in `2024` or `2.5`."""
+    return re.search(rf"(?<![\w.-]){re.escape(fact)}(?!\w|\.\d)", answer) is not None
 
 
 def _sorted(calls: Sequence[Wish]) -> list[str]:

@@ -12,9 +12,14 @@ _WORD = re.compile(r"\w+")
 class World:
     """One owner's files, with versions, and notes. A deleted file's newest version is None."""
 
-    def __init__(self, missing: str = "there is no file {path}", recall_all: bool = True) -> None:
+    def __init__(
+        self, missing: str = "there is no file {path}", recall_all: bool = True, clock: float = 0.0
+    ) -> None:
         self.versions: dict[str, list[tuple[str, str | None]]] = {}
         self.notes: dict[str, str] = {}
+        self.tags: dict[str, tuple[str, ...]] = {}
+        self.clock = clock
+        """Seconds since the epoch; they do not pass."""
         self._missing = missing
         self._recall_all = recall_all
         self._num_notes = 0
@@ -28,8 +33,8 @@ class World:
     async def __call__(self, call: sc.SystemCall) -> sc.Reply:
         """Answer one system call. Raises as the kernel would."""
         match call:
-            case sc.MemoryAdd(text=text):
-                return self._add_note(text)
+            case sc.MemoryAdd(text=text, tags=tags):
+                return self._add_note(text, tags)
             case sc.MemorySearch(text=text, limit=limit):
                 return sc.NoteHits(tuple(self._search_notes(text, limit)))
             case sc.MemoryUpdate(note_id=note_id, text=text):
@@ -70,15 +75,16 @@ class World:
             case _:
                 raise InvalidArgument(f"{type(call).__name__} is not played here")
 
-    def _add_note(self, text: str) -> sc.Note:
+    def _add_note(self, text: str, tags: tuple[str, ...]) -> sc.Note:
         self._num_notes += 1
-        self.notes[f"n{self._num_notes}"] = text
-        return self._note(f"n{self._num_notes}")
+        note_id = f"n{self._num_notes}"
+        self.notes[note_id], self.tags[note_id] = text, tags
+        return self._note(note_id)
 
     def _note(self, note_id: str) -> sc.Note:
         if note_id not in self.notes:
             raise NotFound(f"there is no note {note_id}")
-        return sc.Note(note_id, self.notes[note_id], (), "agent", 0.0, 0.0)
+        return sc.Note(note_id, self.notes[note_id], self.tags[note_id], "agent", 0.0, 0.0)
 
     def _search_notes(self, text: str, limit: int) -> Iterable[sc.NoteHit]:
         wanted = set(_WORD.findall(text.lower()))

@@ -38,9 +38,10 @@ class ReAct:
         if max_steps < 1:
             raise InvalidArgument("max_steps must be at least 1")
         chosen = None if tools is None else list(tools)
-        local = [LocalTool(tool) for tool in chosen or () if callable(tool)]
-        self._local = {tool.spec.name: tool for tool in local}
-        self._names = None if chosen is None else [tool for tool in chosen if isinstance(tool, str)]
+        given = [LocalTool(tool) if callable(tool) else tool for tool in chosen or ()]
+        self._local = {tool.spec.name: tool for tool in given if isinstance(tool, LocalTool)}
+        names = [tool.spec.name if isinstance(tool, LocalTool) else tool for tool in given]
+        self._names = None if chosen is None else list(dict.fromkeys(names))
         self._max_steps = max_steps
         self._model = model
         self._temperature = temperature
@@ -71,16 +72,17 @@ class ReAct:
         return answer.text
 
     async def _specs(self, agent: Agent) -> list[ToolSpec]:
-        """What the model sees: the functions given, and the kernel's tools that were named."""
-        local = [tool.spec for tool in self._local.values()]
-        if self._names is not None and not self._names:
-            return local
+        """What the model sees: the functions given and the kernel's tools named, in the order given."""
+        local = {name: tool.spec for name, tool in self._local.items()}
+        if self._names is not None and local.keys() >= set(self._names):
+            return list(local.values())
         kernel = {entry.spec.name: entry.spec for entry in (await agent.tools.list()).tools}
+        specs = kernel | local
         names = list(kernel) if self._names is None else self._names
-        unknown = [name for name in names if name not in kernel]
+        unknown = [name for name in names if name not in specs]
         if unknown:
             raise NotFound(f"the kernel has no tool {unknown[0]!r}; it has {', '.join(kernel)}")
-        return [*local, *(kernel[name] for name in names if name not in self._local)]
+        return [specs[name] for name in names]
 
     async def _result(self, agent: Agent, specs: list[ToolSpec], call: ToolCall) -> Message:
         """The tool's message. An error is for the model to read, unless the process itself has ended."""
