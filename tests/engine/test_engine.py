@@ -18,6 +18,7 @@ from aios.drivers.engine_frames import (
     Drop,
     Event,
     Failed,
+    Load,
     Parked,
     Preempt,
     Progress,
@@ -346,6 +347,25 @@ def test_control_tokens_are_never_chosen_and_calls_only_with_tools(
     }
     assert len(seen) > 100
     assert not seen & never
+
+
+def test_a_snapshot_is_used_up_even_where_there_is_no_room(decoder: Decoder, chat: ChatFormat) -> None:
+    bench = Bench(decoder, chat, 1, 0, 1 << 24)
+    bench.submit(1, job(1))
+    while bench.slices.get(1, 0) < 2:
+        bench.step()
+    bench.take(bench.engine.obey(Preempt(1)))
+    for run in (2, 3):
+        bench.submit(run, job(run))
+    bench.submit(4, job(1), bench.parked[1])
+    assert bench.failed == {4: Overloaded.code}
+    assert bench.engine.statistics().snapshots == 0
+
+
+def test_a_second_model_is_refused(decoder: Decoder, chat: ChatFormat) -> None:
+    (refused,) = Bench(decoder, chat, 1, 0, 0).engine.obey(Load("", "other", 1, 0, 0))
+    assert isinstance(refused, Failed)
+    assert (refused.run, refused.error.code) == (0, InvalidArgument.code)
 
 
 def test_counting_a_prompt_runs_nothing(decoder: Decoder, chat: ChatFormat) -> None:

@@ -2,7 +2,7 @@
 
 Owns rows, the order of work, interruption and the prefix cache. A free row takes the next run at once; a
 prompt is computed a few blocks a step, so that those who are talking do not stall. It knows no process, no
-pipe and no event loop: whoever drives it calls `step` while there is work and hands on the events.
+pipe and no event loop: whoever drives it takes `turn`s while there is work and hands on the events.
 """
 
 from collections import deque
@@ -26,6 +26,7 @@ from aios.drivers.engine_frames import (
     Parked,
     Preempt,
     Progress,
+    RunEvent,
     Submit,
 )
 from aios.drivers.engine_prompts import UNREADABLE, Prompts
@@ -98,31 +99,33 @@ class Engine:
         """Whether `step` has anything to do."""
         return bool(self._running or self._waiting)
 
-    def obey(self, command: Command) -> list[Event]:
+    def turn(self, commands: Sequence[Command]) -> list[Event]:
+        """Obey, then take a step if there is work: what came of it, and how things stand after it."""
+        events: list[Event] = [event for command in commands for event in self.obey(command)]
+        if self.is_busy:
+            events += self.step()
+        return [*events, self.statistics()] if events else []
+
+    def obey(self, command: Command) -> list[RunEvent]:
         """Do what a command says; what there is to say about it at once."""
-        try:
-            match command:
-                case Submit(run, job, resume):
-                    self._submit(run, job, resume)
-                case Preempt(run):
-                    return self._preempt(run)
-                case Cancel(run):
-                    self._cancel(run)
-                case Drop(handle):
-                    self._snapshots.take(handle)
-                case Count(run, messages, tools):
-                    return [Counted(run, len(self._prompts.encode(messages, tools)))]
-                case Load():
-                    raise InvalidArgument("a model is loaded already")
-                case _:
-                    assert_never(command)
-        except AiosError as error:
-            return [Failed(run, error.to_reply())]
+        match command:
+            case Submit() | Count():
+                return self._begin(command)
+            case Preempt(run):
+                return self._preempt(run)
+            case Cancel(run):
+                self._cancel(run)
+            case Drop(handle):
+                self._snapshots.take(handle)
+            case Load():
+                return [Failed(0, InvalidArgument("a model is loaded already").to_reply())]
+            case _:
+                assert_never(command)
         return []
 
-    def step(self) -> list[Event]:
+    def step(self) -> list[RunEvent]:
         """One token for each run that has its prompt, and some blocks of the prompts of the others."""
-        events: list[Event] = []
+        events: list[RunEvent] = []
         self._steps += 1
         self._admit()
         talking = [run for run in self._running.values() if run.next_token >= 0]
@@ -155,10 +158,20 @@ class Engine:
         self._cache.check()
         self._snapshots.check()
 
+    def _begin(self, command: Submit | Count) -> list[RunEvent]:
+        try:
+            if isinstance(command, Count):
+                return [Counted(command.run, len(self._prompts.encode(command.messages, command.tools)))]
+            self._submit(command.run, command.job, command.resume)
+        except AiosError as error:
+            return [Failed(command.run, error.to_reply())]
+        return []
+
     def _submit(self, run_id: int, job: Generation, resume: Snapshot | None) -> None:
+        # First of all: a snapshot is used up by going on from it, even where there is no room to.
+        run = self._snapshots.take(resume.handle) if resume is not None else None
         if len(self._running) + len(self._waiting) >= 2 * self._slots:
             raise Overloaded(f"the model has {self._slots} slots, and as many calls wait for them already")
-        run = self._snapshots.take(resume.handle) if resume is not None else None
         if run is None:
             run = self._prompts.run(run_id, job)
         if resume is not None and run.tail is None:
@@ -168,7 +181,7 @@ class Engine:
         run.id, run.slice_tokens, run.leaving = run_id, 0, False
         self._waiting.append(run)
 
-    def _preempt(self, run_id: int) -> list[Event]:
+    def _preempt(self, run_id: int) -> list[RunEvent]:
         run = self._running.get(run_id)
         if run is None:  # it ended before it heard
             return []
@@ -188,7 +201,7 @@ class Engine:
             run.enter_row(self._free.pop())
             self._running[run.id] = run
 
-    def _decode(self, runs: Sequence[Run], events: list[Event]) -> None:
+    def _decode(self, runs: Sequence[Run], events: list[RunEvent]) -> None:
         rows = [run.row for run in runs if run.row is not None]
         tokens = [run.next_token for run in runs]
         logits = self._decoder.decode(rows, tokens, [run.length for run in runs])
@@ -197,14 +210,14 @@ class Engine:
             run.length += 1
             self._choose(run, row_logits, events)
 
-    def _prefill(self, runs: Sequence[Run], events: list[Event]) -> None:
+    def _prefill(self, runs: Sequence[Run], events: list[RunEvent]) -> None:
         # More at once when many wait: each block then delays those who talk, but a burst gets in sooner.
         blocks = 2 + len(runs) // 4
         for run in runs:
             while blocks and run.next_token < 0 and run.row is not None:
                 blocks -= self._prefill_block(run, run.row, events)
 
-    def _prefill_block(self, run: Run, row: KVRow, events: list[Event]) -> int:
+    def _prefill_block(self, run: Run, row: KVRow, events: list[RunEvent]) -> int:
         """Fill the next block of a prompt; 1 if it had to be computed, 0 if the cache had it."""
         tokens = run.prompt[run.length : run.length + BLOCK]
         last = run.length + len(tokens) == len(run.prompt)
@@ -228,7 +241,7 @@ class Engine:
         self._choose(run, logits, events)
         return 1
 
-    def _choose(self, run: Run, logits: Floats, events: list[Event]) -> None:
+    def _choose(self, run: Run, logits: Floats, events: list[RunEvent]) -> None:
         run.answer.grammar.restrict(logits)
         token = choose(logits, run.answer.sampling, run.answer.num_tokens)
         run.next_token = token

@@ -118,7 +118,8 @@ class EngineStatistics(Struct, frozen=True, tag=True):
 
 
 Command = Load | Submit | Preempt | Cancel | Drop | Count
-Event = Ready | Progress | Parked | Failed | Counted | EngineStatistics
+RunEvent = Progress | Parked | Failed | Counted
+Event = Ready | RunEvent | EngineStatistics
 
 _encoder = msgspec.json.Encoder()
 _commands = msgspec.json.Decoder(Command)

@@ -10,11 +10,13 @@ import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from aios.abi.errors import AiosError
+from aios.abi.errors import AiosError, InvalidArgument
 from aios.abi.wire import FrameReader
 from aios.drivers.engine_frames import (
     MAX_FRAME,
+    Cancel,
     Command,
+    EngineStatistics,
     Event,
     Failed,
     Load,
@@ -49,22 +51,36 @@ class CommandPipe:
         return commands
 
 
-def serve(commands: CommandPipe, output: int) -> None:
-    """Load the model that the first command names, then work until the input ends."""
-    engine, pending = _load(commands, output)
+def serve(engine: "Engine", pending: list[Command], commands: CommandPipe, output: int) -> None:
+    """Do what is `pending`, and then what comes, until the input ends."""
     while True:
-        events: list[Event] = []
         pending += commands.read(wait=not engine.is_busy and not pending)
-        for command in pending:
-            events += engine.obey(command)
+        if events := engine.turn(pending):
+            _write(output, _framed(engine, events))
         pending = []
-        if engine.is_busy:
-            events += engine.step()
-        if events:
-            _write(output, [*events, engine.statistics()])
+
+
+def _framed(engine: "Engine", events: Sequence[Event]) -> bytes:
+    """All events in one frame; where none can hold them, each in its own."""
+    try:
+        return frame(events)
+    except InvalidArgument:
+        return b"".join(_framed_alone(engine, event) for event in events)
+
+
+def _framed_alone(engine: "Engine", event: Event) -> bytes:
+    """An event that no frame can hold ends its run, and not the engine."""
+    try:
+        return frame([event])
+    except InvalidArgument as error:
+        assert not isinstance(event, Ready | EngineStatistics)
+        engine.obey(Cancel(event.run))
+        refused = InvalidArgument(f"the answer can't be sent: {error}")
+        return frame([Failed(event.run, refused.to_reply())])
 
 
 def _load(commands: CommandPipe, output: int) -> tuple["Engine", list[Command]]:
+    """The engine that the first command asks for, and the commands that came with it."""
     from aios.drivers.engine import Engine
 
     pending: list[Command] = []
@@ -75,14 +91,14 @@ def _load(commands: CommandPipe, output: int) -> tuple["Engine", list[Command]]:
     try:
         engine = Engine.load(first)
     except AiosError as error:
-        _write(output, [Failed(0, error.to_reply())])
+        _write(output, frame([Failed(0, error.to_reply())]))
         raise SystemExit(1) from None
-    _write(output, [Ready(engine.window)])
+    _write(output, frame([Ready(engine.window)]))
     return engine, pending
 
 
-def _write(descriptor: int, events: Sequence[Event]) -> None:
-    rest = memoryview(frame(events))
+def _write(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
@@ -92,8 +108,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     output = os.dup(1)
     os.dup2(2, 1)  # a stray print must not end up between frames
+    commands = CommandPipe(0)
     try:
-        serve(CommandPipe(0), output)
+        serve(*_load(commands, output), commands, output)
     except (EOFError, BrokenPipeError):
         return
 
