@@ -6,14 +6,17 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from aios.abi.errors import Cancelled, ContextOverflow, InvalidArgument, Unavailable
 from aios.abi.messages import Delta, Message, Sampling, ToolCall
-from aios.drivers.llm import Finished, Generation, Preempted
+from aios.drivers.engine import Engine
+from aios.drivers.engine_frames import Command, Load, Ready, frame
+from aios.drivers.engine_link import ProcessLink
+from aios.drivers.llm import Finished, Generation, Preempted, Snapshot
 from aios.drivers.llm_local import EmbeddedDriver
 
 _QUESTION = Message("user", "What is the weather in the capital?")
@@ -160,6 +163,119 @@ async def test_cancelling_frees_the_row(driver: EmbeddedDriver) -> None:
     await asyncio.wait(running)
     await whole(driver, job(2))
     assert driver.statistics().running == 0
+
+
+async def test_a_snapshot_that_comes_as_its_call_is_cancelled_is_dropped(inline: EmbeddedDriver) -> None:
+    running: list[asyncio.Task[Finished | Preempted]] = []
+
+    def leaves(num_tokens: int) -> bool:
+        # Due after the turn in which `Parked` comes has woken the call, and before the call goes on.
+        asyncio.get_running_loop().call_soon(lambda: asyncio.get_running_loop().call_soon(running[0].cancel))
+        return True
+
+    running.append(asyncio.create_task(inline.run(job(), None, ignore, leaves)))
+    await asyncio.wait(running)
+    assert running[0].cancelled()
+    await whole(inline, job(2))
+    assert inline.statistics().switches == 1
+    assert inline.statistics().snapshots == 0
+
+
+def fails(_: object) -> bool:
+    raise ZeroDivisionError("the caller's own")
+
+
+@pytest.mark.parametrize(("emit", "must_yield"), [(fails, never), (ignore, fails)])
+async def test_a_caller_that_raises_fails_its_own_call(
+    driver: EmbeddedDriver, emit: Callable[[Delta], None], must_yield: Callable[[int], bool]
+) -> None:
+    running = await first_token(driver, job(60))
+    pid = driver.engine_pid
+    with pytest.raises(ZeroDivisionError):
+        await driver.run(job(250), None, emit, must_yield)
+    assert isinstance(await running, Finished)
+    await whole(driver, job(2))
+    assert driver.engine_pid == pid
+    assert driver.statistics().running == 0
+
+
+async def test_an_inline_engine_that_raises_fails_its_calls_and_is_loaded_anew(
+    inline: EmbeddedDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(Engine, "step", lambda self: 1 / 0)
+        with pytest.raises(Unavailable, match="the engine ended: ZeroDivisionError"):
+            await whole(inline, job())
+    assert (await whole(inline, job(3))).usage.completion_tokens == 3
+
+
+async def test_a_parked_call_waits_until_the_engine_may_be_started_again(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    driver = EmbeddedDriver(folder, inline=True)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="no model in"):
+            await driver.start()
+    folder.symlink_to(model_folder)
+    with pytest.raises(Unavailable, match="started again soon"):
+        await driver.run(job(), None, ignore, never)
+    outcome = await driver.run(job(), Snapshot("state", "lost", 3, 1), ignore, never)
+    assert isinstance(outcome, Finished)
+    await driver.close()
+
+
+async def test_close_ends_a_call_that_waits_for_the_engine(tmp_path: Path) -> None:
+    driver = EmbeddedDriver(tmp_path, inline=True)
+    for _ in range(8):
+        driver._count_death()
+    waiting = asyncio.create_task(driver.run(job(), Snapshot("state", "lost", 3, 1), ignore, never))
+    await asyncio.sleep(0)
+    await driver.close()
+    with pytest.raises(Cancelled):
+        await waiting
+
+
+async def test_an_engine_that_is_ready_after_close_is_ended(model_folder: Path) -> None:
+    driver = EmbeddedDriver(model_folder)
+    starting = asyncio.create_task(driver.start())
+    await asyncio.sleep(0)
+    await driver.close()
+    with pytest.raises(Cancelled):
+        await starting
+    assert driver.engine_pid is None
+
+
+async def test_a_start_that_is_cancelled_hears_nothing_of_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ready").write_bytes(frame([Ready(300)]))
+    late = tmp_path / "engine"  # is ready once its input has ended
+    late.write_text(f"#!/bin/sh\ncat > {tmp_path}/load\ncat {tmp_path}/ready\n")
+    late.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(late))
+    heard: list[object] = []
+    begun = asyncio.Event()
+
+    class Starting(ProcessLink):
+        def send(self, command: Command) -> None:
+            super().send(command)
+            begun.set()
+
+    starting = asyncio.create_task(Starting(heard.append, heard.append).start(Load("", "tiny", 1, 0, 0)))
+    await begun.wait()
+    starting.cancel()
+    await asyncio.wait([starting])
+    assert starting.cancelled()
+    assert heard == []
+
+
+async def test_an_engine_that_can_not_be_spawned_is_unavailable(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(model_folder / "nothing"))
+    with pytest.raises(Unavailable, match="can't be started"):
+        await EmbeddedDriver(model_folder).start()
 
 
 async def test_close_ends_running_calls_and_the_process(model_folder: Path) -> None:

@@ -59,11 +59,7 @@ class ProcessLink:
         return self._process.pid if self._process is not None else None
 
     async def start(self, load: Load) -> Ready:
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "aios.drivers.engine_process",
-            stdin=PIPE, stdout=PIPE, stderr=PIPE, process_group=0,
-            env=os.environ | dict.fromkeys(_BLAS_THREADS, "1"),
-        )  # fmt: skip
+        self._process = await _spawn()
         self._ready = asyncio.get_running_loop().create_future()
         errors = asyncio.create_task(self._keep_stderr(self._process))
         self._tasks = [errors, asyncio.create_task(self._read(self._process, errors))]
@@ -112,6 +108,8 @@ class ProcessLink:
             self._ended(process)
 
     def _take(self, events: Sequence[Event]) -> None:
+        if self._closing:
+            return  # nobody listens any more, not even to a `Ready` that comes late
         assert self._ready is not None
         if self._ready.done():
             self._on_events(events)
@@ -140,13 +138,28 @@ class ProcessLink:
             self._stderr = (self._stderr + data)[-_STDERR_KEPT:]
 
 
-class InlineLink:
-    """An engine in this process. Events are given before the next token is computed."""
+async def _spawn() -> Process:
+    try:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "aios.drivers.engine_process",
+            stdin=PIPE, stdout=PIPE, stderr=PIPE, process_group=0,
+            env=os.environ | dict.fromkeys(_BLAS_THREADS, "1"),
+        )  # fmt: skip
+    except OSError as error:
+        raise Unavailable(f"the engine's process can't be started: {error}") from None
 
-    def __init__(self, on_events: OnEvents) -> None:
-        self._on_events = on_events
+
+class InlineLink:
+    """An engine in this process. Events are given before the next token is computed.
+
+    `on_end` is called when the engine raises, which would end a process.
+    """
+
+    def __init__(self, on_events: OnEvents, on_end: OnEnd) -> None:
+        self._on_events, self._on_end = on_events, on_end
+        self._commands: list[Command] = []
         self._pump: asyncio.Task[None] | None = None
-        self.engine: Engine | None = None
+        self._engine: Engine | None = None
 
     @property
     def pid(self) -> int | None:
@@ -155,15 +168,15 @@ class InlineLink:
     async def start(self, load: Load) -> Ready:
         from aios.drivers.engine import Engine
 
-        self.engine = Engine.load(load)
-        return Ready(self.engine.window)
+        self._engine = Engine.load(load)
+        return Ready(self._engine.window)
 
     def send(self, command: Command) -> None:
-        assert self.engine is not None
-        if events := self.engine.obey(command):
-            self._on_events(events)
-        if self.engine.is_busy and (self._pump is None or self._pump.done()):
-            self._pump = asyncio.create_task(self._work(self.engine))
+        assert self._engine is not None
+        self._commands.append(command)
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.create_task(self._work(self._engine))
+            self._pump.add_done_callback(self._ended)
 
     async def close(self) -> None:
         if self._pump is not None:
@@ -171,6 +184,12 @@ class InlineLink:
             await asyncio.wait([self._pump])
 
     async def _work(self, engine: "Engine") -> None:
-        while engine.is_busy:
-            self._on_events([*engine.step(), engine.statistics()])
+        while self._commands or engine.is_busy:
+            commands, self._commands = self._commands, []
+            if events := engine.turn(commands):
+                self._on_events(events)
             await asyncio.sleep(0)
+
+    def _ended(self, pump: "asyncio.Task[None]") -> None:
+        if not pump.cancelled() and (error := pump.exception()) is not None:
+            self._on_end(Unavailable(f"the engine ended: {error!r}"))

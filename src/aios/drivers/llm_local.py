@@ -2,12 +2,14 @@
 
 Owns the engine's life and which call each event belongs to. It knows nothing of tokens or weights. An engine
 that dies fails its calls with `Unavailable`; the next call starts another, after a pause that grows with each
-death. Snapshots that died with it are replayed by the new one: the same job gives the same tokens.
+death. Snapshots that died with it are replayed by the new one: the same job gives the same tokens. A call
+that goes on from one has waited its turn already, and waits out such a pause too.
 """
 
 import asyncio
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from aios.abi.errors import AiosError, Cancelled, Unavailable, from_reply
 from aios.abi.messages import Delta, Message, ToolSpec
 from aios.drivers.engine_frames import (
     Cancel,
+    Command,
     Count,
     Counted,
     Drop,
@@ -26,6 +29,7 @@ from aios.drivers.engine_frames import (
     Preempt,
     Progress,
     Ready,
+    RunEvent,
     Submit,
 )
 from aios.drivers.engine_link import EngineLink, InlineLink, ProcessLink
@@ -74,7 +78,7 @@ class EmbeddedDriver:
         self._statistics = EngineStatistics()
         self._deaths = 0
         self._not_before = 0.0
-        self._closed = False
+        self._closed = asyncio.Event()
 
     @property
     def model(self) -> str:
@@ -97,7 +101,7 @@ class EmbeddedDriver:
         await self._ready_link()
 
     async def close(self) -> None:
-        self._closed = True
+        self._closed.set()
         self._fail_all(Cancelled("the core was closed"))
         link, self._link = self._link, None
         if link is not None:
@@ -110,6 +114,8 @@ class EmbeddedDriver:
         emit: Callable[[Delta], None],
         must_yield: Callable[[int], bool],
     ) -> Finished | Preempted:
+        if resume is not None:
+            await self._wait_out_pause()
         link = await self._ready_link()
         run_id = next(self._ids)
         flight = self._take_off(run_id, emit, must_yield)
@@ -117,7 +123,7 @@ class EmbeddedDriver:
             link.send(Submit(run_id, job, resume))
             outcome = await flight.done
         except asyncio.CancelledError:
-            link.send(Cancel(run_id))
+            self._leave(run_id, flight.done)
             raise
         finally:
             del self._flights[run_id]
@@ -125,8 +131,7 @@ class EmbeddedDriver:
         return outcome
 
     def drop(self, snapshot: Snapshot) -> None:
-        if self._link is not None:
-            self._link.send(Drop(snapshot.handle))
+        self._send(Drop(snapshot.handle))
 
     async def num_prompt_tokens(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> int | None:
         link = await self._ready_link()
@@ -151,19 +156,45 @@ class EmbeddedDriver:
         self._flights[run_id] = flight
         return flight
 
+    def _leave(self, run_id: int, done: "asyncio.Future[Finished | Preempted | int]") -> None:
+        """Nobody awaits this run any more: end it, or drop what has just come of it."""
+        if done.cancelled():
+            self._send(Cancel(run_id))
+        elif done.exception() is None and isinstance(outcome := done.result(), Preempted):
+            self.drop(outcome.snapshot)
+
+    def _send(self, command: Command) -> None:
+        if self._link is not None:
+            self._link.send(command)
+
     async def _ready_link(self) -> EngineLink:
         async with self._starting:
-            if self._closed:
-                raise Cancelled("the core was closed")
+            if self._link is None and not self._closed.is_set():
+                await self._adopt(await self._new_link())
             if self._link is None:
-                self._link = await self._new_link()
+                raise Cancelled("the core was closed")
             return self._link
 
+    async def _adopt(self, link: EngineLink) -> None:
+        if self._closed.is_set():  # while it was starting
+            await link.close()
+        else:
+            self._link = link
+
+    def _pause(self) -> float:
+        """Seconds before an engine may be started again."""
+        return self._not_before - asyncio.get_running_loop().time()
+
+    async def _wait_out_pause(self) -> None:
+        while self._link is None and not self._closed.is_set() and (pause := self._pause()) > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closed.wait(), pause)
+
     async def _new_link(self) -> EngineLink:
-        pause = self._not_before - asyncio.get_running_loop().time()
-        if pause > 0:
+        if (pause := self._pause()) > 0:
             raise Unavailable("the engine died; it is started again soon", retry_after=pause)
-        link = InlineLink(self._on_events) if self._inline else ProcessLink(self._on_events, self._on_end)
+        make = InlineLink if self._inline else ProcessLink
+        link = make(self._on_events, self._on_end)
         try:
             ready: Ready = await link.start(self._load)
         except AiosError:
@@ -197,11 +228,18 @@ class EmbeddedDriver:
             assert not isinstance(event, Ready)
             flight = self._flights.get(event.run)
             if flight is not None and not flight.done.done():
-                self._on_event(flight, event)
+                self._guarded(flight, event)
             elif isinstance(event, Parked):
                 self.drop(event.snapshot)  # nobody waits for it any more
 
-    def _on_event(self, flight: _Flight, event: Progress | Parked | Failed | Counted) -> None:
+    def _guarded(self, flight: _Flight, event: RunEvent) -> None:
+        try:
+            self._on_event(flight, event)
+        except Exception as error:  # noqa: BLE001 - the caller's own; the other calls go on
+            flight.done.set_exception(error)
+            self._send(Cancel(event.run))
+
+    def _on_event(self, flight: _Flight, event: RunEvent) -> None:
         match event:
             case Progress():
                 self._on_progress(flight, event)
@@ -218,6 +256,6 @@ class EmbeddedDriver:
         if progress.finished is not None:
             self._deaths = 0
             flight.done.set_result(progress.finished)
-        elif not flight.leaving and flight.must_yield(progress.num_tokens) and self._link is not None:
+        elif not flight.leaving and flight.must_yield(progress.num_tokens):
             flight.leaving = True
-            self._link.send(Preempt(progress.run))
+            self._send(Preempt(progress.run))
