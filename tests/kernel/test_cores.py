@@ -148,6 +148,46 @@ async def test_replicas_of_a_model_share_its_calls(tmp_path, ask):
         assert all(not driver.num_snapshots for driver in drivers.values())
 
 
+async def test_a_core_that_fails_does_not_draw_its_siblings_calls(tmp_path, ask):
+    answers = {"a": lambda job: Unavailable("down"), "b": lambda job: "fine"}
+    drivers = {name: ScriptedDriver(answers[name], model="same") for name in ("a", "b")}
+    async with await two_cores(tmp_path, drivers) as kernel:
+        first = asyncio.ensure_future(kernel.trap(kernel.operator_token, ask()))
+        await settle_down()
+        kernel._clock.advance(0.5)
+        await settle_down()
+        assert first.done(), "the second try is the sound core's"
+        assert first.result().core == "b"
+        for _ in range(3):
+            assert (await kernel.trap(kernel.operator_token, ask())).core == "b"
+        assert len(drivers["a"].jobs) == 1
+        kernel.check()
+
+
+async def test_a_core_that_failed_is_tried_again_when_it_is_needed(tmp_path, ask):
+    answers = {"a": [Unavailable("down"), "well again", "well again"], "b": [HANG]}
+    drivers = {name: ScriptedDriver(answers[name], model="same", at_once=True) for name in ("a", "b")}
+    async with await two_cores(tmp_path, drivers) as kernel:
+
+        def begin():
+            return asyncio.ensure_future(kernel.trap(kernel.operator_token, ask()))
+
+        first, hangs = begin(), begin()
+        await settle_down()
+        for seconds in (0.5, 29.0):
+            kernel._clock.advance(seconds)
+            await settle_down()
+        assert len(drivers["a"].jobs) == 1, "it rests, though the other is busy"
+        kernel._clock.advance(1.0)
+        again = begin()
+        await settle_down()
+        assert all(one.done() for one in (first, again))
+        assert [(await one).text for one in (first, again)] == ["well again"] * 2
+        hangs.cancel()
+        await asyncio.gather(hangs, return_exceptions=True)
+        kernel.check()
+
+
 async def test_seeds_are_drawn_from_the_kernels_own_and_the_callers_place(tmp_path, ask):
     seeds = []
     for number in range(2):

@@ -26,14 +26,15 @@ class Bench:
         self.resource = self.scheduler.resources["r"]
         self.num_tasks = 0
 
-    def submit(self, pid: int, program: int | None = None) -> Task:
+    def submit(self, pid: int, program: int | None = None, *, is_nested: bool = False) -> Task:
         self.num_tasks += 1
         task = Task(self.num_tasks, pid, program or pid, 1, ROW, sc.MemoryRead(), 0.0)
+        task.is_nested = is_nested
         self.scheduler.submit(task, "q")
         return task
 
     def next(self) -> Task | None:
-        return self.scheduler.next(self.resource)
+        return self.scheduler.next(self.resource, 0.0)
 
     def drain(self) -> list[tuple[int, int]]:
         """(pid, task) in the order they get the slot."""
@@ -84,6 +85,16 @@ async def test_what_is_tried_again_goes_to_the_head_of_its_lane():
     bench.scheduler.release(first, 0.0)
     bench.scheduler.put_back(first, "q", first=True)
     assert [task for _, task in bench.drain()] == [first.id, second.id]
+
+
+async def test_what_is_tried_again_is_the_oldest_once_more():
+    bench = Bench("fifo")
+    first, second, third = bench.submit(1), bench.submit(2), bench.submit(1)
+    assert bench.next() is first
+    bench.scheduler.release(first, 0.0)
+    bench.scheduler.put_back(first, "q", first=True)
+    assert [task for _, task in bench.drain()] == [first.id, second.id, third.id]
+    bench.scheduler.check()
 
 
 async def test_nobody_is_interrupted_for_nobody():
@@ -139,6 +150,44 @@ async def test_held_tasks_wait_in_no_queue_and_come_back_in_order():
     assert bench.drain() == [(1, held.id), (1, late.id)]
 
 
+async def test_what_a_running_tool_asks_for_is_not_held():
+    bench = Bench("fifo")
+    nested, other = bench.submit(1, is_nested=True), bench.submit(1)
+    bench.scheduler.hold(1, [nested, other])
+    late = bench.submit(1, is_nested=True)
+    assert bench.drain() == [(1, nested.id), (1, late.id)]
+    assert bench.scheduler.let_go(1) == [other]
+
+
+async def test_a_failing_core_leaves_what_it_shares_to_a_sound_one():
+    scheduler = Scheduler(policy_of("fifo", 1), 100)
+    for name in ("a", "b"):
+        scheduler.add_resource(name, 2)
+        scheduler.add_queue(name, [name])
+    scheduler.add_queue("both", ["a", "b"])
+    tasks = [Task(number, number, number, 1, ROW, sc.MemoryRead(), 0.0) for number in range(1, 6)]
+    for task, queue in zip(tasks, ("both", "a", "both", "both", "both"), strict=True):
+        scheduler.submit(task, queue)
+    a, b = scheduler.resources["a"], scheduler.resources["b"]
+    assert scheduler.resources_of("both") == [a, b]
+    a.rests_until = 10.0
+    assert scheduler.resources_of("both") == [b, a]
+    assert scheduler.next(a, 0.0) is tasks[1], "what only it can serve, it serves"
+    assert scheduler.next(a, 20.0) is None, "nor does it try another while something runs"
+    scheduler.release(tasks[1], 0.0)
+    assert scheduler.next(a, 9.0) is None
+    assert scheduler.next(a, 10.0) is tasks[0], "having rested it tries one"
+    assert scheduler.next(a, 10.0) is None
+    b.rests_until = 99.0
+    assert scheduler.sharing_with(b) == [b, a]
+    assert scheduler.next(a, 11.0) is tasks[2], "no sound one is left"
+    a.rests_until = None
+    assert scheduler.next(b, 11.0) is None
+    scheduler.release(tasks[0], 0.0)
+    assert scheduler.next(a, 11.0) is tasks[3]
+    scheduler.check()
+
+
 async def test_a_core_draws_from_the_queue_whose_turn_it_is():
     scheduler = Scheduler(policy_of("fifo", 1), 100)
     for name in ("a", "b"):
@@ -149,12 +198,12 @@ async def test_a_core_draws_from_the_queue_whose_turn_it_is():
     for task, queue in zip(tasks, ("both", "a", "both", "b"), strict=True):
         scheduler.submit(task, queue)
     a, b = scheduler.resources["a"], scheduler.resources["b"]
-    assert scheduler.next(a) is tasks[0]
-    assert scheduler.next(b) is tasks[2]
+    assert scheduler.next(a, 0.0) is tasks[0]
+    assert scheduler.next(b, 0.0) is tasks[2]
     scheduler.release(tasks[0], 0.0)
     scheduler.release(tasks[2], 0.0)
-    assert scheduler.next(a) is tasks[1]
-    assert scheduler.next(b) is tasks[3]
+    assert scheduler.next(a, 0.0) is tasks[1]
+    assert scheduler.next(b, 0.0) is tasks[3]
     scheduler.check()
 
 
@@ -167,13 +216,25 @@ async def test_a_queue_that_cannot_go_on_is_passed_over_and_an_empty_one_goes():
         scheduler.add_queue(name, ["tool"], is_passing=True)
         scheduler.submit(tasks[number], name)
     tool = scheduler.resources["tool"]
-    assert scheduler.next(tool, lambda task: task.id != 1) is tasks[3]
+    assert scheduler.next(tool, 0.0, lambda task: task.id != 1) is tasks[3]
     assert list(tool.draws) == ["slow"]
-    assert scheduler.next(tool, lambda task: task.id != 1) is None
-    assert scheduler.next(tool, lambda task: True) is tasks[1]
+    assert scheduler.next(tool, 0.0, lambda task: task.id != 1) is None
+    assert scheduler.next(tool, 0.0, lambda task: True) is tasks[1]
     scheduler.discard(tasks[2])
     assert not tool.draws
     scheduler.check()
+
+
+async def test_a_passing_queue_goes_although_its_only_call_was_set_aside():
+    scheduler = Scheduler(policy_of("rr", 1), 100)
+    scheduler.add_resource("tool", 1, is_selective=True)
+    task = Task(1, 1, 1, 1, ROW, sc.MemoryRead(), 0.0)
+    scheduler.hold(1, [])
+    scheduler.add_queue("slow", ["tool"], is_passing=True)
+    scheduler.submit(task, "slow")
+    assert not scheduler.resources["tool"].draws
+    assert scheduler.resources_of("slow") == []
+    assert scheduler.let_go(1) == [task]
 
 
 @given(seed=st.integers(0, 10**9), policy=st.sampled_from(["fifo", "rr"]), slots=st.integers(1, 3))

@@ -163,7 +163,7 @@ class Dispatcher:
     def _fill(self, resource: Resource) -> None:
         """Give every free slot a task, as long as there are tasks."""
         can_start = self._can_start if resource.is_selective else None
-        while (task := self._scheduler.next(resource, can_start)) is not None:
+        while (task := self._scheduler.next(resource, self._clock.now(), can_start)) is not None:
             refusal = self._reconsider(task) if task.owner is not None or task.approval is not None else None
             if refusal is None:
                 self._start(task)
@@ -207,10 +207,20 @@ class Dispatcher:
         held_s = self._clock.now() - task.slice_began
         task.running_s += held_s
         resource = self._scheduler.release(task, held_s) if task.resource is not None else None
+        if resource is not None and isinstance(task.call, sc.LlmGenerate):
+            self._note_health(resource, outcome)
         if not task.is_settled:
             self._go_on(task, outcome)
         if resource is not None:
-            self._fill(resource)
+            for one in self._scheduler.sharing_with(resource):
+                self._fill(one)
+
+    def _note_health(self, core: Resource, outcome: sc.Reply | AiosError | None) -> None:
+        """A core that fails rests for a while: else, always idle, it would draw all its siblings' calls."""
+        if self._cores[core.name].health == "ready":
+            core.rests_until = None
+        elif isinstance(outcome, Unavailable):
+            core.rests_until = self._clock.now() + self._retry.max_delay_s
 
     def _go_on(self, task: Task, outcome: sc.Reply | AiosError | None) -> None:
         if outcome is None:

@@ -45,6 +45,8 @@ class RunQueue:
         self._size += 1
         if lane.key is None:
             self._line_up(lane)
+        elif first:
+            self._move(lane, self._policy.key(task, lane.key))
 
     def discard(self, task: Task) -> None:
         """Take a task out, wherever it stands."""
@@ -77,27 +79,30 @@ class RunQueue:
     def check(self) -> None:
         """Assert that every task is counted and can be reached."""
         assert self._size == sum(len(lane.tasks) for lane in self._lanes.values())
-        assert len(self._heap) == len(self._lanes)
-        for key, id in self._heap:
-            assert self._lanes[id].key == key
+        assert {(lane.key, lane.id) for lane in self._lanes.values()} <= set(self._heap)
 
     def _line_up(self, lane: Lane) -> None:
         lane.key = self._policy.key(next(iter(lane.tasks)), next(self._turns))
         heapq.heappush(self._heap, (lane.key, lane.id))
 
+    def _move(self, lane: Lane, key: int) -> None:
+        """Give a lane another key. What the heap has of the one before is passed over when it comes up."""
+        if key != lane.key:
+            lane.key = key
+            heapq.heappush(self._heap, (key, lane.id))
+
     def _first_lane(self) -> Lane | None:
         """The lane whose turn it is, once empty lanes and keys that no longer hold are cleared away."""
         while self._heap:
             key, id = self._heap[0]
-            lane = self._lanes[id]
-            if not lane.tasks:
+            lane = self._lanes.get(id)
+            if lane is None or lane.key != key:
+                heapq.heappop(self._heap)
+            elif not lane.tasks:
                 heapq.heappop(self._heap)
                 del self._lanes[id]
-                continue
-            now = self._policy.key(next(iter(lane.tasks)), key)
-            if now == key:
+            elif (now := self._policy.key(next(iter(lane.tasks)), key)) == key:
                 return lane
-            # Its head has changed since it lined up.
-            lane.key = now
-            heapq.heapreplace(self._heap, (now, id))
+            else:  # Its head has changed since it lined up.
+                self._move(lane, now)
         return None

@@ -16,7 +16,16 @@ from aios.kernel.task import State, Task
 class Resource:
     """Slots, and the queues they are filled from."""
 
-    __slots__ = ("draws", "is_selective", "mean_s", "name", "num_slots", "num_yielding", "running")
+    __slots__ = (
+        "draws",
+        "is_selective",
+        "mean_s",
+        "name",
+        "num_slots",
+        "num_yielding",
+        "rests_until",
+        "running",
+    )
 
     def __init__(self, name: str, num_slots: int, is_selective: bool) -> None:
         self.name = name
@@ -29,6 +38,12 @@ class Resource:
         """Running tasks that have been told to stop."""
         self.mean_s = 0.1
         """How long a task holds a slot, smoothed."""
+        self.rests_until: float | None = None
+        """Set while it fails: it leaves what it shares to sound ones, and after this time tries one."""
+
+    @property
+    def is_failing(self) -> bool:
+        return self.rests_until is not None
 
     @property
     def has_room(self) -> bool:
@@ -85,11 +100,13 @@ class Scheduler:
         task.state = State.READY
         self._wait(task, queue, first=first)
 
-    def next(self, resource: Resource, can_start: Callable[[Task], bool] | None = None) -> Task | None:
+    def next(
+        self, resource: Resource, now: float, can_start: Callable[[Task], bool] | None = None
+    ) -> Task | None:
         """The task that gets a slot of `resource` now, if there is a slot and a task; it is RUNNING then."""
         if not resource.has_room:
             return None
-        for queue in self._in_order(resource):
+        for queue in self._in_order(resource, now):
             task = queue.take(can_start)
             if task is not None:
                 self._left(task)
@@ -120,11 +137,16 @@ class Scheduler:
             self._left(task)
 
     def resources_of(self, queue: str) -> list[Resource]:
-        """Those that draw from `queue`, the least loaded first."""
-        served_by = self._served_by[queue]
-        if len(served_by) == 1:
+        """Those that draw from `queue`, the sound before the failing, the least loaded first."""
+        served_by = self._served_by.get(queue, [])
+        if len(served_by) <= 1:
             return served_by
-        return sorted(served_by, key=lambda resource: len(resource.running) / resource.num_slots)
+        return sorted(served_by, key=lambda one: (one.is_failing, len(one.running) / one.num_slots))
+
+    def sharing_with(self, resource: Resource) -> list[Resource]:
+        """It, and the failing ones that draw from its queues: a slot may stand empty there by its health."""
+        others = (one for queue in resource.draws for one in self._served_by[queue])
+        return [resource, *dict.fromkeys(one for one in others if one.is_failing and one is not resource)]
 
     def must_yield(self, task: Task, num_tokens: int) -> bool:
         """Whether a running task stops now, `num_tokens` into its slice. It stays True once it is."""
@@ -144,10 +166,13 @@ class Scheduler:
     # ---- suspended processes
 
     def hold(self, pid: int, tasks: Sequence[Task]) -> None:
-        """Set those of a process's `tasks` that wait aside, and those that come: they wait in no queue."""
+        """Set those of a process's `tasks` that wait aside, and those that come: they wait in no queue.
+
+        What its running tools ask for is not set aside: they would hold their slots for as long.
+        """
         held = self._held.setdefault(pid, set())
         for task in tasks:
-            if task.queue is not None and not task.is_held:
+            if task.queue is not None and not task.is_nested:
                 self.discard(task)
                 task.is_held = True
                 held.add(task)
@@ -172,7 +197,8 @@ class Scheduler:
             for task in resource.running:
                 assert task.resource == resource.name
                 assert task.queue is None
-            assert resource.is_selective or not (resource.has_room and resource.num_waiting), resource.name
+            may_idle = resource.is_selective or resource.is_failing
+            assert may_idle or not (resource.has_room and resource.num_waiting), resource.name
         for pid, held in self._held.items():
             assert all(task.is_held and task.pid == pid for task in held)
 
@@ -185,26 +211,37 @@ class Scheduler:
     # ---- inside
 
     def _wait(self, task: Task, queue: str, *, first: bool) -> None:
-        held = self._held.get(task.pid)
+        held = None if task.is_nested else self._held.get(task.pid)
         if held is None:
             task.queue = queue
             self._queues[queue].add(task, first=first)
         else:
             task.is_held = True
             held.add(task)
+            self._let_pass(queue)
 
     def _left(self, task: Task) -> None:
         """A task has left its queue."""
         queue, task.queue = task.queue, None
+        if queue is not None:
+            self._let_pass(queue)
+
+    def _let_pass(self, queue: str) -> None:
+        """Take a passing queue away once nothing waits in it."""
         if queue in self._passing and not self._queues[queue]:
             self._passing.remove(queue)
             del self._queues[queue]
             for resource in self._served_by.pop(queue):
                 del resource.draws[queue]
 
-    def _in_order(self, resource: Resource) -> list[RunQueue]:
+    def _in_order(self, resource: Resource, now: float) -> list[RunQueue]:
         """Its queues that are not empty, the one whose turn it is first."""
-        queues = [queue for queue in resource.draws.values() if queue]
+        may_share = resource.rests_until is None or (not resource.running and now >= resource.rests_until)
+        queues = [
+            queue
+            for name, queue in resource.draws.items()
+            if queue and (may_share or all(one.is_failing for one in self._served_by[name]))
+        ]
         if len(queues) > 1:
             queues.sort(key=lambda queue: queue.head_key() or 0)
         return queues

@@ -38,6 +38,7 @@ class Task:
         "has_emitted",
         "id",
         "is_held",
+        "is_nested",
         "is_yielding",
         "job",
         "must_stop",
@@ -97,6 +98,8 @@ class Task:
         """What holds a slot for it."""
         self.is_held = False
         """Its process is suspended: it waits in no queue."""
+        self.is_nested = False
+        """A tool that runs makes it for its caller."""
         self.must_stop = False
         """It is to be interrupted as soon as it can be."""
         self.is_yielding = False
