@@ -116,6 +116,14 @@ async def test_a_run_that_is_cancelled_kills_its_process(connection):
     assert (await connection.process.wait(run.pid)).state == "killed"
 
 
+async def test_a_run_that_is_cancelled_at_once_kills_its_process_too(connection):
+    run = await connection.spawn(writer, "hello")
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert (await connection.process.wait(run.pid, timeout_s=20)).state == "killed"
+
+
 async def test_an_agent_runs_others_and_none_outlives_it(connection):
     async def child(agent: Agent, task: str) -> str:
         await agent.process.receive()

@@ -101,6 +101,7 @@ class Spawner(Client):
         work = asyncio.create_task(self._live(child, program, task), name=f"{chosen} {spawned.pid}")
         self._works.add(work)
         work.add_done_callback(self._works.discard)
+        await _begun(work)
         return Run(child, work)
 
     async def end_runs(self) -> None:
@@ -149,6 +150,15 @@ class Connection(Spawner):
         """Stop the agents that still run, then give up the connection."""
         await self.end_runs()
         await self.transport.close()
+
+
+async def _begun(work: asyncio.Task[str]) -> None:
+    """Let it take its first step: cancelled before that it would not run at all, nor kill its process."""
+    try:
+        await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        work.cancel()
+        raise
 
 
 async def _start(program: Program, agent: Agent, task: str) -> str:
