@@ -1,13 +1,15 @@
 """The stubs and the table say the same: a row without a stub, or a field without an argument, fails here."""
 
 import inspect
+from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 
 from aios.abi import syscalls as sc
 from aios.abi.messages import Sampling
-from aios.sdk.client import Client, Tools
+from aios.abi.schema import spec_of
+from aios.sdk.client import Client, Tools, source_of
 from aios.sdk.generation import Choices, Llm
 from aios.sdk.stubs import Access, Memory, Process, Storage
 
@@ -134,3 +136,18 @@ async def test_what_is_said_of_a_generation_lands_in_the_call():
     assert call.messages[0].text == "hi"
     assert call.sampling == Sampling(temperature=0.5, seed=3, stop=("x",))
     assert (call.model, call.tool_choice) == ("m", "none")
+
+
+@pytest.mark.parametrize("wrong", [{"timeout_s": 0}, {"max_parallel": 0}, {"name": ""}])
+async def test_what_is_said_of_a_tool_is_not_passed_over(wrong):
+    recorder = Recorder()
+    with pytest.raises(Kept):
+        await Client(recorder, "token").tools.register("m:f", **wrong)
+    (call,) = recorder.calls
+    assert {field: getattr(call, field) for field in wrong} == wrong
+
+
+def test_a_module_of_one_file_is_named_by_its_file():
+    """A kernel in another process may not have its folder on the path."""
+    assert source_of(stub_of) == f"{Path(__file__).resolve()}:stub_of"
+    assert source_of(spec_of) == "aios.abi.schema:spec_of"

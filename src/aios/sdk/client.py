@@ -7,6 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from aios.abi import syscalls as sc
@@ -92,9 +93,9 @@ class Tools(Stubs):
         """
         mark = ToolMark() if isinstance(source, str) else mark_of(source)
         given: dict[str, Any] = {
-            "name": name or mark.name,
-            "timeout_s": timeout_s or mark.timeout_s,
-            "max_parallel": max_parallel or mark.max_parallel,
+            "name": mark.name if name is None else name,
+            "timeout_s": mark.timeout_s if timeout_s is None else timeout_s,
+            "max_parallel": mark.max_parallel if max_parallel is None else max_parallel,
             "conflicts": tuple(mark.conflicts if conflicts is None else conflicts),
         }
         place = source if isinstance(source, str) else source_of(source)
@@ -114,8 +115,13 @@ def source_of(function: Callable[..., Any]) -> str:
             f"{name or function!r} can't be a tool: only a named function at a module's top can"
         )
     file = inspect.getsourcefile(function)
-    if module.__name__ == "__main__" or module.__spec__ is None:
-        if file is None:
-            raise InvalidArgument(f"{name} has no file that another process could import")
-        return f"{Path(file).resolve()}:{name}"
-    return f"{module.__name__}:{name}"
+    if _is_packaged(module):
+        return f"{module.__name__}:{name}"
+    if file is None:
+        raise InvalidArgument(f"{name} has no file that another process could import")
+    return f"{Path(file).resolve()}:{name}"
+
+
+def _is_packaged(module: ModuleType) -> bool:
+    """Whether its name says where it is. The kernel may not have the folder of a lone file on its path."""
+    return hasattr(module, "__path__") or (module.__spec__ is not None and "." in module.__name__)
