@@ -19,7 +19,7 @@ from aios.abi.wire import MAX_FRAME
 from aios.drivers.llm import Generation
 from aios.drivers.llm_remote import OpenAIDriver
 from aios.server.openai_request import BadField, read_request
-from fakes.served import Answering, Emit, ScriptedKernel, official_client, served
+from fakes.served import Answering, Core, Emit, ScriptedKernel, official_client, served
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
 TOOLS: Any = [
@@ -416,6 +416,31 @@ async def test_models_need_a_key() -> None:
     async with door(ANSWER, "key-2") as (client, _):
         with pytest.raises(openai.AuthenticationError):
             await client.models.list()
+
+
+async def models_of_chunks(answer: Answering, cores: list[Core] | None = None) -> set[str]:
+    """Where the client lets the kernel choose."""
+    async with door(answer) as (client, kernel):
+        if cores is not None:
+            kernel.cores = lambda: cores
+        stream = await client.chat.completions.create(model="auto", messages=HELLO, stream=True)
+        return {chunk.model async for chunk in stream}
+
+
+async def test_chunks_name_the_model_where_it_is_known() -> None:
+    assert await models_of_chunks(in_pieces, [Core("a", "nano"), Core("b", "nano")]) == {"nano"}
+    assert await models_of_chunks(ANSWER) == {"nano"}
+    assert await models_of_chunks(in_pieces) == {"auto"}
+
+
+async def test_a_wrong_method_is_told_as_one() -> None:
+    async with (
+        served(ScriptedKernel(ANSWER)) as url,
+        aiohttp.ClientSession() as session,
+        session.get(f"{url}/v1/chat/completions") as response,
+    ):
+        assert response.status == 405
+        assert (await response.json())["error"]["message"]
 
 
 # ---- our driver at our own door

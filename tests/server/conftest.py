@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aios.abi import syscalls as sc
-from aios.abi.errors import Internal, NotFound, PermissionDenied, Unauthenticated
+from aios.abi.errors import Internal, NotFound, PermissionDenied, Unauthenticated, UnknownCall
 from aios.abi.messages import Delta
 from aios.kernel.config import Config
 from aios.sdk.transport import Http, InProcess, Transport, UnixSocket
@@ -40,6 +40,8 @@ class KernelDouble:
     ) -> sc.Reply:
         if token != self.operator_token and token not in self._pids:
             raise Unauthenticated("no process has this token")
+        if type(call) not in sc.ROW_OF:
+            raise UnknownCall("no system call")
         await self._note(self.seen, call)
         match call:
             case sc.LlmGenerate():
@@ -56,8 +58,14 @@ class KernelDouble:
             case sc.ProcessKill():
                 await self._note(self.killed, call.pid)
                 return sc.Done()
+            case sc.StorageRead(path="large"):
+                # Stored in pieces; each of its bytes is six as JSON.
+                return sc.FileContent(call.path, 1, "\x01" * (8 * 1024 * 1024))
             case sc.StorageRead():
                 raise NotFound(f"there is no file {call.path}")
+            case sc.StorageWrite(path="hang"):
+                await self._hang()
+                return sc.Done()
             case sc.StorageWrite():
                 return sc.FileEntry(call.path, "me", 1, len(call.content), 0.0, 0.0)
             case sc.ToolList():

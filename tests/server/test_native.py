@@ -10,13 +10,14 @@ import pytest
 
 from aios.abi import syscalls as sc
 from aios.abi import wire
-from aios.abi.errors import Cancelled, Conflict, Overloaded, PermissionDenied
+from aios.abi.errors import Cancelled, Conflict, OutcomeUnknown, Overloaded, PermissionDenied
 from aios.abi.messages import Message
 from aios.kernel.config import Config
 from aios.sdk.transport import Http
-from aios.server import openapi
+from aios.server import app, http, openapi
 from aios.server.app import serving
 from aios.server.asgi import send_error
+from fakes.upstream import Upstream, refusal
 
 OPERATOR = {"Authorization": "Bearer operator-secret"}
 HELLO = {"call": "llm.generate", "args": {"messages": [{"role": "user", "content": "hello"}]}}
@@ -202,6 +203,8 @@ async def test_a_process_is_spawned_listed_and_approvals_are_decided(session, ke
     assert kernel.seen[-2:] == [sc.AccessApprove(approval_id="a1"), sc.AccessDeny(approval_id="a2")]
     for body in ({}, {"decision": "maybe"}, {"decision": "deny", "as": "root"}):
         assert (await answer(await session.post("/v1/approvals/a1", json=body)))[0] == 400
+    for data in (b'{"decision": "\xff"}', b'{"x": ' + b"[" * 100_000):
+        assert (await answer(await session.post("/v1/approvals/a1", data=data)))[0] == 400
     assert (await answer(await session.post("/v1/processes", json={"agent": ""})))[0] == 400
 
 
@@ -240,7 +243,18 @@ async def test_nothing_there_and_the_wrong_method_are_told_as_errors(session):
     status, body = await answer(await session.get("/v1/nothing"))
     assert (status, body["error"]["code"]) == (404, "not_found")
     status, body = await answer(await session.get("/v1/syscalls"))
-    assert body["error"]["code"] == "invalid_argument"
+    assert (status, body["error"]["code"]) == (405, "invalid_argument")
+
+
+async def test_a_write_that_the_end_cuts_off_may_have_taken_effect(kernel, config):
+    async with serving(kernel, config) as address:
+        way = Http(address.url)
+        write = sc.StorageWrite(path="hang", content="x")
+        writing = asyncio.create_task(way.call("operator-secret", write))
+        await kernel.until(lambda: kernel.num_hanging == 1)
+    with pytest.raises(OutcomeUnknown, match=r"storage\.write"):
+        await writing
+    await way.close()
 
 
 async def test_ending_answers_what_is_in_flight_and_leaves_nothing(kernel, config):
@@ -270,6 +284,97 @@ async def test_a_port_that_is_taken_is_told(kernel, tmp_path):
             async with serving(kernel, config):
                 pass
     assert not (tmp_path / "s").exists()
+
+
+async def test_the_address_that_is_told_is_one_that_answers(kernel, tmp_path):
+    config = Config(data=tmp_path, host="127.0.0.2", port=0, socket=tmp_path / "s")
+    async with serving(kernel, config) as address, aiohttp.ClientSession(headers=OPERATOR) as session:
+        assert address.url.startswith("http://127.0.0.2:")
+        assert (await answer(await session.get(f"{address.url}/v1/processes")))[0] == 200
+        headers = {"Origin": address.url}
+        assert (await answer(await session.get(f"{address.url}/v1/processes", headers=headers)))[0] == 403
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/syscalls", "/v1/processes", "/v1/approvals/a1", "/v1/chat/completions"]
+)
+async def test_a_strangers_body_is_not_waited_for(address, kernel, path):
+    reader, writer = await connected(address)
+    writer.write(
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\n"
+        "Authorization: Bearer nobody\r\nContent-Length: 1000000\r\n\r\n".encode()
+    )
+    async with asyncio.timeout(20):
+        assert b" 401 " in await reader.readline()
+    writer.close()
+    assert kernel.seen == []
+
+
+async def test_a_client_that_says_nothing_is_not_kept(address, monkeypatch):
+    monkeypatch.setattr(http, "HEAD_S", 0.0)
+    reader, writer = await connected(address)
+    async with asyncio.timeout(20):
+        assert await reader.read() == b""
+    writer.close()
+
+
+@pytest.mark.parametrize("start", [b"\r\n", b"POST /v1/syscalls HTTP/1.1\r\nHost: local"])
+async def test_a_head_that_is_begun_is_finished_in_time(address, monkeypatch, start):
+    reader, writer = await connected(address)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    async with asyncio.timeout(20):
+        await reader.readuntil(b"}")
+        monkeypatch.setattr(http, "HEAD_S", 0.0)
+        writer.write(start)
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_head_that_goes_on_without_end_is_refused(address, kernel):
+    for end in (b"", b"\r\n\r\n"):
+        reader, writer = await connected(address)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 70_000 + end)
+        async with asyncio.timeout(20):
+            assert b" 400 " in await reader.readline()
+        writer.close()
+
+
+async def test_a_request_may_take_longer_than_its_head(address, kernel, monkeypatch):
+    async with aiohttp.ClientSession(address.url, headers=OPERATOR) as session:
+        assert (await answer(await session.post("/v1/syscalls", json=HELLO)))[0] == 200
+        monkeypatch.setattr(http, "HEAD_S", 0.0)
+        assert (await answer(await session.post("/v1/syscalls", json=HELLO)))[0] == 200
+
+
+async def test_connections_over_the_bound_are_not_kept(kernel, config, monkeypatch):
+    monkeypatch.setattr(http, "MAX_CONNECTIONS", 1)
+    async with serving(kernel, config) as address:
+        _, first = await connected(address)
+        reader, second = await connected(address)
+        async with asyncio.timeout(20):
+            assert await reader.read() == b""
+        first.close()
+        second.close()
+
+
+async def connected(address):
+    return await asyncio.open_connection("127.0.0.1", int(address.url.rpartition(":")[2]))
+
+
+async def test_a_server_that_is_full_is_overloaded():
+    """Uvicorn says so in words of its own."""
+    async with Upstream(refusal(503, b"Service Unavailable")) as full:
+        way = Http(full.base_url.removesuffix("/v1"))
+        with pytest.raises(Overloaded):
+            await way.call("operator-secret", sc.ProcessList())
+        await way.close()
+
+
+async def test_a_client_makes_fewer_connections_than_a_server_takes(address):
+    way = Http(address.url)
+    await way.call("operator-secret", sc.ProcessList())
+    assert 0 < way._session.connector.limit < app._MAX_CONCURRENT
+    await way.close()
 
 
 async def test_the_socket_is_served_beside_http(address):

@@ -270,6 +270,20 @@ async def test_closing_the_server_answers_what_is_in_flight(server, kernel, way)
         await calling
 
 
+async def test_a_write_that_the_end_cuts_off_may_have_taken_effect(server, kernel, way):
+    writing = asyncio.create_task(way.call(OPERATOR, sc.StorageWrite(path="hang", content="x")))
+    await kernel.until(lambda: kernel.num_hanging == 1)
+    await server.close()
+    with pytest.raises(OutcomeUnknown, match=r"storage\.write"):
+        await writing
+
+
+async def test_an_answer_may_be_larger_than_what_may_lie_unread(way, monkeypatch):
+    monkeypatch.setattr(connections, "MAX_UNREAD", 1_000_000)
+    reply = await way.call(OPERATOR, sc.StorageRead(path="large"))
+    assert len(reply.content) == 8 * 1024 * 1024
+
+
 async def test_a_lost_connection_fails_its_calls_and_the_next_call_connects_again(kernel, tmp_path):
     """What changes nothing has failed; what may have taken effect is not known."""
     first = SocketServer(kernel, tmp_path / "s")

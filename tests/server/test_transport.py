@@ -1,6 +1,7 @@
 """One contract, three ways: what a call means does not depend on how it travels."""
 
 import asyncio
+import math
 
 import pytest
 
@@ -8,6 +9,7 @@ from aios.abi import syscalls as sc
 from aios.abi import wire
 from aios.abi.errors import Internal, InvalidArgument, NotFound, TooLarge, Unauthenticated
 from aios.abi.messages import Delta, Message
+from aios.sdk.transport import InProcess
 
 OPERATOR = "operator-secret"
 
@@ -81,6 +83,18 @@ async def test_the_largest_file_passes(transport):
     assert reply.size == 8 * 1024 * 1024
 
 
+async def test_the_largest_file_is_read_whatever_its_bytes(transport):
+    reply = await transport.call(OPERATOR, sc.StorageRead(path="large"))
+    assert reply == sc.FileContent("large", 1, "\x01" * (8 * 1024 * 1024))
+
+
+@pytest.mark.parametrize("timeout_s", [math.inf, -math.inf, math.nan])
+async def test_a_timeout_is_a_number(transport, kernel, timeout_s):
+    with pytest.raises(InvalidArgument, match="timeout"):
+        await transport.call(OPERATOR, ask("hello"), timeout_s=timeout_s)
+    assert kernel.seen == []
+
+
 async def test_nothing_mutable_is_shared_with_the_kernel(transport, kernel):
     arguments = {"list": [1]}
     await transport.call(OPERATOR, sc.ToolRun(name="t", arguments=arguments))
@@ -126,3 +140,28 @@ async def test_an_emit_that_raises_fails_its_own_call(transport):
     with pytest.raises(KeyError, match="mine"):
         await transport.call(OPERATOR, ask("one two"), emit)
     assert await transport.call(OPERATOR, ask("next")) == sc.LlmAnswer("next")
+
+
+async def test_in_process_what_an_emit_raises_never_reaches_the_kernel():
+    """There it would fail the calls of others: the core's reader is what calls `emit`."""
+    ended = asyncio.Event()
+
+    async def trap(token, call, *, emit=None, timeout_s=None):
+        emit(Delta("one"))
+        emit(Delta("two"))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    seen = []
+
+    def emit(delta: Delta) -> None:
+        seen.append(delta.text)
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        async with asyncio.timeout(20):
+            await InProcess(trap).call(OPERATOR, ask("hello"), emit)
+    assert seen == ["one"]
+    assert ended.is_set()

@@ -17,9 +17,15 @@ from aios.abi.messages import Delta
 from aios.abi.syscalls import TABLE, Reply, Row, SystemCall
 
 MAX_FRAME = 9 * 1024 * 1024
-"""The most bytes a frame or a request body may have."""
+"""The most bytes a call may have, as a frame or as a request's body."""
+MAX_REPLY = 512 * 1024 * 1024
+"""The most bytes an answer may have: a thousand of the largest notes, each character escaped, are 400 MiB."""
 
 _HEADER = struct.Struct(">I")
+_READS = frozenset(
+    {"generate", "read", "get", "search", "list", "stat", "history", "check", "pending", "usage", "wait"}
+)
+"""Verbs that change nothing."""
 
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -67,12 +73,17 @@ def encode(value: Any) -> bytes:
     return _encoder.encode(value)
 
 
-def frame(value: Any) -> bytes:
-    """Any struct of the contract as one frame. `TooLarge` when it is over `MAX_FRAME`."""
+def frame(value: Any, max_bytes: int = MAX_FRAME) -> bytes:
+    """Any struct of the contract as one frame. `TooLarge` when it is over `max_bytes`."""
     body = _encoder.encode(value)
-    if len(body) > MAX_FRAME:
-        raise TooLarge(f"a message may have {MAX_FRAME} bytes, this one has {len(body)}")
+    if len(body) > max_bytes:
+        raise TooLarge(f"a message may have {max_bytes} bytes, this one has {len(body)}")
     return _HEADER.pack(len(body)) + body
+
+
+def may_have_effect(name: str) -> bool:
+    """Whether the call `name`, cut off once it was sent, may have changed something."""
+    return name.partition(".")[2] not in _READS
 
 
 def row_of(name: str) -> Row:

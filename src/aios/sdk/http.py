@@ -13,6 +13,7 @@ from aios.abi.errors import (
     ErrorReply,
     Internal,
     InvalidArgument,
+    Overloaded,
     TooLarge,
     Unavailable,
     from_reply,
@@ -29,7 +30,8 @@ _LARGE = 1024 * 1024
 """Bytes from which on aiohttp wants a body as a file, to send it in pieces."""
 _KEEP_S = 30.0
 """Less than the server keeps an idle connection, so that no call is sent into one that is being closed."""
-_MAX_ANSWER = 2 * wire.MAX_FRAME
+_MAX_CONNECTIONS = 4000
+"""Calls beyond wait for one; the server refuses a little later."""
 
 
 class _Refusal(msgspec.Struct):
@@ -59,7 +61,7 @@ class Http:
         """See `Transport.call`."""
         import aiohttp
 
-        name, args = pack(call)
+        name, args = pack(call, timeout_s)
         body = wire.encode(wire.Request(name, Raw(args), stream=emit is not None, timeout_s=timeout_s))
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         data = body if len(body) < _LARGE else BytesIO(body)
@@ -84,7 +86,7 @@ class Http:
         import aiohttp
 
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_S),
+            connector=aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=_KEEP_S),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
@@ -109,7 +111,9 @@ async def _answer(name: str, response: "aiohttp.ClientResponse", emit: Emit | No
 def _refusal(status: int, body: bytes) -> AiosError:
     try:
         return from_reply(msgspec.json.decode(body, type=_Refusal).error)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        if status == 503:
+            return Overloaded("the server has all the calls it can hold", retry_after=1.0)
         return Internal(f"what answers there is no kernel: HTTP {status}")
 
 
@@ -118,8 +122,8 @@ async def _body(response: "aiohttp.ClientResponse") -> bytes:
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > _MAX_ANSWER:
-            raise TooLarge(f"a reply may have {_MAX_ANSWER} bytes")
+        if len(body) > wire.MAX_REPLY:
+            raise TooLarge(f"a reply may have {wire.MAX_REPLY} bytes")
     return bytes(body)
 
 
@@ -127,9 +131,11 @@ async def _events(response: "aiohttp.ClientResponse") -> AsyncIterator[_StreamEv
     """The events of a stream: each is one `data:` line and a blank one."""
     buffer = bytearray()
     async for chunk in response.content.iter_any():
+        unseen = max(0, len(buffer) - 1)
         buffer += chunk
-        while (end := buffer.find(b"\n\n")) >= 0:
+        while (end := buffer.find(b"\n\n", unseen)) >= 0:
             yield msgspec.json.decode(bytes(buffer[:end]).removeprefix(b"data:"), type=_StreamEvent)
             del buffer[: end + 2]
-        if len(buffer) > _MAX_ANSWER:
-            raise TooLarge(f"a reply may have {_MAX_ANSWER} bytes")
+            unseen = 0
+        if len(buffer) > wire.MAX_REPLY:
+            raise TooLarge(f"a reply may have {wire.MAX_REPLY} bytes")

@@ -30,7 +30,7 @@ class Link(asyncio.Protocol):
         self.closed: str | None = None
         self._waiting: dict[int, _Waiting] = {}
         self._num_calls = 0
-        self._frames = wire.FrameReader()
+        self._frames = wire.FrameReader(wire.MAX_REPLY)
         self._can_write = asyncio.Event()
         self._can_write.set()
         self._transport: asyncio.Transport

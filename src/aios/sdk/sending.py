@@ -1,5 +1,6 @@
 """What every way to the kernel shares: a call made to bytes, and what a call becomes that is cut off."""
 
+import math
 from collections.abc import Callable
 
 from aios.abi import wire
@@ -10,15 +11,15 @@ from aios.abi.syscalls import ROW_OF, SystemCall
 Emit = Callable[[Delta], None]
 """Takes each delta of a streaming call as it comes."""
 
-_READS = frozenset(
-    {"generate", "read", "get", "search", "list", "stat", "history", "check", "pending", "usage", "wait"}
-)
-"""Verbs that change nothing: when the connection is lost, they have simply failed."""
 
+def pack(call: SystemCall, timeout_s: float | None) -> tuple[str, bytes]:
+    """A call's name and its arguments as JSON. `InvalidArgument` where a value has no JSON form.
 
-def pack(call: SystemCall) -> tuple[str, bytes]:
-    """A call's name and its arguments as JSON. `InvalidArgument` where a value has no JSON form."""
+    `timeout_s` travels beside them: what is no number would arrive as none, and mean for ever.
+    """
     name = ROW_OF[type(call)].name
+    if timeout_s is not None and not math.isfinite(timeout_s):
+        raise InvalidArgument(f"a timeout is a number of seconds, not {timeout_s}; None waits for ever")
     try:
         args = wire.encode(call)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -30,6 +31,8 @@ def pack(call: SystemCall) -> tuple[str, bytes]:
 
 def lost(name: str, reason: str) -> AiosError:
     """What the call `name`, already sent, fails with when its connection ends."""
-    if name.partition(".")[2] in _READS:
-        return Unavailable(f"the connection to the kernel was lost: {reason}")
-    return OutcomeUnknown(f"the connection to the kernel was lost, {name} may have taken effect: {reason}")
+    if wire.may_have_effect(name):
+        return OutcomeUnknown(
+            f"the connection to the kernel was lost, {name} may have taken effect: {reason}"
+        )
+    return Unavailable(f"the connection to the kernel was lost: {reason}")

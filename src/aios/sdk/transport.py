@@ -12,6 +12,7 @@ from typing import Protocol
 
 from aios.abi import wire
 from aios.abi.errors import PermissionDenied, Unavailable
+from aios.abi.messages import Delta
 from aios.abi.syscalls import Reply, SystemCall
 from aios.sdk.http import Http
 from aios.sdk.link import Link
@@ -66,11 +67,30 @@ class InProcess:
     async def call(
         self, token: str, call: SystemCall, emit: Emit | None = None, timeout_s: float | None = None
     ) -> Reply:
-        checked = wire.decode_call(*pack(call))
-        return await self._trap(token, checked, emit=emit, timeout_s=timeout_s)
+        checked = wire.decode_call(*pack(call, timeout_s))
+        if emit is None:
+            return await self._trap(token, checked, timeout_s=timeout_s)
+        return await self._stream(token, checked, emit, timeout_s)
 
     async def close(self) -> None:
         """Nothing to give up: the kernel belongs to whoever started it."""
+
+    async def _stream(self, token: str, call: SystemCall, emit: Emit, timeout_s: float | None) -> Reply:
+        raised: list[Exception] = []
+
+        def guarded(delta: Delta) -> None:
+            try:
+                if not raised:
+                    emit(delta)
+            except Exception as error:  # noqa: BLE001 - the caller's own code: it fails its call, not the core
+                raised.append(error)
+                work.cancel()
+
+        work = asyncio.ensure_future(self._trap(token, call, emit=guarded, timeout_s=timeout_s))
+        await asyncio.gather(work, return_exceptions=True)
+        if raised:
+            raise raised[0]
+        return work.result()
 
 
 class UnixSocket:
@@ -86,7 +106,7 @@ class UnixSocket:
     async def call(
         self, token: str, call: SystemCall, emit: Emit | None = None, timeout_s: float | None = None
     ) -> Reply:
-        name, args = pack(call)
+        name, args = pack(call, timeout_s)
         link = self._link
         if link is None or link.closed is not None:
             link = await self._connect()

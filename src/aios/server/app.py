@@ -10,7 +10,6 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 from msgspec import Struct
@@ -21,6 +20,7 @@ from aios.abi.errors import Conflict, InvalidArgument, PermissionDenied
 from aios.kernel.config import Config
 from aios.server import native, openai
 from aios.server.guard import Guard
+from aios.server.http import HttpConnection
 from aios.server.socket import SocketServer
 from aios.server.trap import Trap
 
@@ -37,10 +37,10 @@ class Address(Struct, frozen=True):
     url: str
 
 
-def build(kernel: Trap, config: Config) -> Guard:
-    """The ASGI application."""
+def build(kernel: Trap, config: Config, own_host: str) -> Guard:
+    """The ASGI application, for requests of `own_host` besides the usual ones."""
     router = Router([*native.routes(kernel), *openai.routes(kernel)], redirect_slashes=False)
-    return Guard(router, config.allowed_hosts)
+    return Guard(router, own_host, config.allowed_hosts)
 
 
 @asynccontextmanager
@@ -50,15 +50,16 @@ async def serving(kernel: Trap, config: Config) -> AsyncIterator[Address]:
     Raises `InvalidArgument` where the address can't be had, `PermissionDenied` where other machines would
     reach it and `allow_remote` does not say so, `Conflict` where another kernel has it.
     """
-    http = _HttpServer(build(kernel, config))
     local = SocketServer(kernel, config.socket_path)
     bound = _bound(config)
     try:
+        host, port = bound.getsockname()[:2]
+        name = f"[{host}]" if ":" in host else host
+        http = _HttpServer(build(kernel, config, name))
         await local.start()
         await http.start(bound)
-        host, port = bound.getsockname()[:2]
         try:
-            yield Address(config.socket_path, f"http://{f'[{host}]' if ':' in host else host}:{port}")
+            yield Address(config.socket_path, f"http://{name}:{port}")
         finally:
             await http.close()
     finally:
@@ -90,6 +91,7 @@ class _HttpServer:
         self._app = app
         self._config = uvicorn.Config(
             app,
+            http=HttpConnection,
             lifespan="off",
             ws="none",
             proxy_headers=False,
@@ -117,9 +119,7 @@ class _HttpServer:
             await asyncio.wait(self._state.tasks, timeout=_GRACE_S)
 
     def _connection(self) -> asyncio.Protocol:
-        protocol: Any = self._config.http_protocol_class
-        connection: asyncio.Protocol = protocol(config=self._config, server_state=self._state, app_state={})
-        return connection
+        return HttpConnection(config=self._config, server_state=self._state, app_state={})
 
 
 def _bound(config: Config) -> socket.socket:

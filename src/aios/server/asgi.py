@@ -7,12 +7,16 @@ from typing import Any
 
 from aios.abi import wire
 from aios.abi.errors import AiosError, DeadlineExceeded, TooLarge, Unauthenticated
+from aios.server.trap import Trap, verify
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
+
+CALL = "aios.call"
+"""Where a request's scope keeps the name of the call that it became."""
 
 _BODY_S = 30.0
 """What a client has to send a body."""
@@ -38,6 +42,13 @@ def token_of(scope: Scope) -> str:
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated("give a token: Authorization: Bearer <token>; `aios serve` says where it is")
     return token.strip()
+
+
+async def admit(kernel: Trap, scope: Scope, receive: Receive) -> tuple[str, bytes]:
+    """The caller's token and the body, of which a stranger's is neither waited for nor held."""
+    token = token_of(scope)
+    await verify(kernel, token)
+    return token, await read_body(scope, receive)
 
 
 async def read_body(scope: Scope, receive: Receive) -> bytes:

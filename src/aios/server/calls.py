@@ -9,7 +9,7 @@ from aios.abi import wire
 from aios.abi.errors import AiosError, Cancelled, ErrorReply, InvalidArgument
 from aios.abi.messages import Delta
 from aios.abi.syscalls import Reply, SystemCall
-from aios.server.asgi import Receive, Scope, Send, Watch, read_body, send_json, token_of
+from aios.server.asgi import CALL, Receive, Scope, Send, Watch, admit, send_json
 from aios.server.trap import Trap
 
 MAX_UNREAD = 2 * wire.MAX_FRAME
@@ -41,9 +41,10 @@ class SystemCalls:
         self._kernel = kernel
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        token = token_of(scope)
-        body = _decode(await read_body(scope, receive))
+        token, sent = await admit(self._kernel, scope, receive)
+        body = _decode(sent)
         call = wire.decode_call(body.call, body.args)
+        scope[CALL] = body.call
         with Watch(receive):
             if body.stream:
                 await _Stream(self._kernel, token, call, body.timeout_s).send_to(send)

@@ -17,7 +17,15 @@ from msgspec import Raw
 
 from aios.abi import syscalls as sc
 from aios.abi import wire
-from aios.abi.errors import AiosError, Cancelled, Conflict, Internal, NotFound, Overloaded
+from aios.abi.errors import (
+    AiosError,
+    Cancelled,
+    Conflict,
+    Internal,
+    NotFound,
+    OutcomeUnknown,
+    Overloaded,
+)
 from aios.abi.messages import Delta
 from aios.server.trap import Trap
 
@@ -28,7 +36,7 @@ MAX_CALLS = 4096
 MAX_CALL_BYTES = 64 * 1024 * 1024
 """What the calls in flight on one connection may have had on the wire; more are refused."""
 MAX_UNREAD = 2 * wire.MAX_FRAME
-"""Bytes written and not read by the client, beyond which it is given up."""
+"""Bytes of deltas written while the client does not read, beyond which it is given up."""
 _HIGH_WATER = 256 * 1024
 _BATCH = 64 * 1024
 
@@ -47,6 +55,7 @@ class Connection(asyncio.Protocol):
         self._spawned = _Spawned()
         self._batch: list[bytes] = []
         self._batch_bytes = 0
+        self._unread_bytes = 0
         self._can_write = asyncio.Event()
         self._can_write.set()
         self._is_lost = False
@@ -75,6 +84,7 @@ class Connection(asyncio.Protocol):
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
+        self._unread_bytes = 0
         self._can_write.set()
         self._transport.resume_reading()
 
@@ -85,7 +95,7 @@ class Connection(asyncio.Protocol):
         self._ending = self._loop.create_task(self._end())
 
     def cancel_calls(self) -> None:
-        """End what is in flight; each call is answered with `Cancelled` where somebody still listens."""
+        """End what is in flight; each call is answered where somebody still listens."""
         for call_id in self._calls:
             self._cancel(call_id)
 
@@ -125,14 +135,14 @@ class Connection(asyncio.Protocol):
         if isinstance(call, sc.ProcessSpawn):
             self._spawning.add(request.id)
         self._call_bytes += num_bytes
-        running.add_done_callback(partial(self._settle, request.id, num_bytes))
+        running.add_done_callback(partial(self._settle, request.id, request.call, num_bytes))
 
     async def _run(self, request: wire.Request, call: sc.SystemCall) -> None:
         emit = partial(self._emit, request.id) if request.stream else None
         try:
             reply = await self._kernel.trap(request.token, call, emit=emit, timeout_s=request.timeout_s)
             self._spawned.saw(request.token, call, reply)
-            answer = wire.frame(wire.Response(request.id, Raw(wire.encode(reply))))
+            answer = wire.frame(wire.Response(request.id, Raw(wire.encode(reply))), wire.MAX_REPLY)
         except AiosError as error:
             answer = _refusal(request.id, error)
         except Exception:
@@ -148,15 +158,22 @@ class Connection(asyncio.Protocol):
         if running is not None and call_id not in self._spawning:
             running.cancel()
 
-    def _settle(self, call_id: int, num_bytes: int, ended: asyncio.Task[None]) -> None:
+    def _settle(self, call_id: int, name: str, num_bytes: int, ended: asyncio.Task[None]) -> None:
         del self._calls[call_id]
         self._spawning.discard(call_id)
         self._call_bytes -= num_bytes
         if ended.cancelled():
-            self._write(_refusal(call_id, Cancelled("the call was cancelled")))
+            self._write(_refusal(call_id, _cut_off(name)))
 
     def _emit(self, call_id: int, delta: Delta) -> None:
-        self._write(wire.frame(wire.Event(call_id, delta)))
+        event = wire.frame(wire.Event(call_id, delta), wire.MAX_REPLY)
+        self._write(event)
+        if self._can_write.is_set():
+            return
+        self._unread_bytes += len(event)
+        if self._unread_bytes > MAX_UNREAD:
+            log.warning("a client that does not read its answers is given up")
+            self._transport.abort()
 
     def _write(self, frame: bytes) -> None:
         """Frames of one turn of the loop go out together."""
@@ -174,9 +191,6 @@ class Connection(asyncio.Protocol):
             return
         batch, self._batch, self._batch_bytes = self._batch, [], 0
         self._transport.write(b"".join(batch))
-        if self._transport.get_write_buffer_size() > MAX_UNREAD:
-            log.warning("a client that does not read its answers is given up")
-            self._transport.abort()
 
     async def _end(self) -> None:
         """What was begun here ends: the calls, then the processes."""
@@ -219,6 +233,13 @@ class _Spawned:
                 self._by_token.pop(self.pids.pop(call.pid, ""), None)
             case _:
                 pass
+
+
+def _cut_off(name: str) -> AiosError:
+    """What a call becomes that is ended from outside; the kernel lets a write finish that has begun."""
+    if wire.may_have_effect(name):
+        return OutcomeUnknown(f"{name} was ended on its way and may have taken effect")
+    return Cancelled("the call was cancelled")
 
 
 def _refusal(call_id: int, error: AiosError) -> bytes:

@@ -10,16 +10,18 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from starlette.exceptions import HTTPException
 
+from aios.abi import wire
 from aios.abi.errors import (
     AiosError,
     Cancelled,
     Internal,
     InvalidArgument,
     NotFound,
+    OutcomeUnknown,
     PermissionDenied,
     Unavailable,
 )
-from aios.server.asgi import ClientGone, Message, Receive, Scope, Send, header_of, send_error
+from aios.server.asgi import CALL, ClientGone, Message, Receive, Scope, Send, header_of, send_error
 
 log = logging.getLogger("aios.server")
 
@@ -34,11 +36,11 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 class Guard:
     """An ASGI application before another, and the one place where its errors become answers."""
 
-    def __init__(self, app: App, allowed_hosts: Iterable[str] = ()) -> None:
-        """`allowed_hosts` are names besides the loopback's; pages that come from them are let in, too."""
+    def __init__(self, app: App, own_host: str, allowed_hosts: Iterable[str] = ()) -> None:
+        """`own_host` is where it listens; pages that come from `allowed_hosts` are let in, too."""
         self._app = app
         self._allowed = frozenset(host.lower() for host in allowed_hosts)
-        self._hosts = LOOPBACK_NAMES | self._allowed
+        self._hosts = LOOPBACK_NAMES | self._allowed | {own_host}
         self._requests: set[asyncio.Task[None]] = set()
         self._is_closing = False
 
@@ -56,7 +58,7 @@ class Guard:
             await send_error(send, failure)
 
     async def close(self) -> None:
-        """End the requests in flight, each answered with `Cancelled`, and refuse all others."""
+        """End the requests in flight, each with what is known of its call, and refuse all others."""
         self._is_closing = True
         for request in self._requests:
             request.cancel()
@@ -80,7 +82,7 @@ class Guard:
         except asyncio.CancelledError:
             if not self._is_closing:
                 raise
-            return Cancelled("the kernel is shutting down")
+            return _cut_off(scope.get(CALL))
         except Exception:
             log.exception("%s %s failed", scope["method"], scope["path"])
             return Internal("the request failed; the kernel's log says more")
@@ -106,8 +108,20 @@ def _without_port(host: str) -> str:
     return (name if colon and port.isdigit() else host).lower()
 
 
+class _WrongMethod(InvalidArgument):
+    http_status = 405
+
+
+def _cut_off(call: str | None) -> AiosError:
+    """What a request becomes that the end of serving cuts off; the kernel lets a write finish."""
+    if call is not None and wire.may_have_effect(call):
+        return OutcomeUnknown(f"the kernel is shutting down, {call} may have taken effect")
+    return Cancelled("the kernel is shutting down")
+
+
 def _as_ours(error: HTTPException, scope: Scope) -> AiosError:
     path = str(scope["path"])[:200]
     if error.status_code == 404:
         return NotFound(f"there is nothing at {path}")
-    return InvalidArgument(f"{scope['method']} {path}: {error.detail}")
+    kind = _WrongMethod if error.status_code == 405 else InvalidArgument
+    return kind(f"{scope['method']} {path}: {error.detail}")

@@ -12,7 +12,7 @@ from aios.abi import syscalls as sc
 from aios.abi import wire
 from aios.abi.errors import InvalidArgument, PermissionDenied
 from aios.server import metrics, openapi
-from aios.server.asgi import read_body, token_of
+from aios.server.asgi import CALL, admit, token_of
 from aios.server.calls import SystemCalls
 from aios.server.trap import Trap
 
@@ -45,7 +45,7 @@ class _Native:
         self._kernel = kernel
 
     async def spawn(self, request: Request) -> Response:
-        body = await read_body(request.scope, request.receive)
+        _, body = await admit(self._kernel, request.scope, request.receive)
         return await self._call(request, wire.decode_call("process.spawn", body))
 
     async def processes(self, request: Request) -> Response:
@@ -55,11 +55,11 @@ class _Native:
         return await self._call(request, sc.AccessPending())
 
     async def decide(self, request: Request) -> Response:
-        body = await read_body(request.scope, request.receive)
+        _, body = await admit(self._kernel, request.scope, request.receive)
         approval_id = request.path_params["approval_id"]
         try:
             decision = msgspec.json.decode(body, type=_Verdict).decision
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidArgument(f'send {{"decision": "approve"}} or "deny": {error}') from None
         name = f"access.{decision}"
         return await self._call(request, wire.decode_call(name, wire.encode({"approval_id": approval_id})))
@@ -78,6 +78,7 @@ class _Native:
         return _json(openapi.describe())
 
     async def _call(self, request: Request, call: sc.SystemCall) -> Response:
+        request.scope[CALL] = sc.ROW_OF[type(call)].name
         return _json(await self._kernel.trap(token_of(request.scope), call))
 
 

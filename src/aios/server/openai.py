@@ -14,12 +14,12 @@ from starlette.routing import BaseRoute, Route
 
 from aios.abi.errors import AiosError, Cancelled, NotFound, TooLarge
 from aios.abi.messages import Delta
-from aios.abi.syscalls import LlmAnswer, ProcessUsage, Reply
+from aios.abi.syscalls import LlmAnswer, Reply
 from aios.abi.wire import MAX_FRAME, encode
-from aios.server.asgi import Header, Receive, Scope, Send, Watch, read_body, send_json, token_of
+from aios.server.asgi import Header, Receive, Scope, Send, Watch, admit, send_json, token_of
 from aios.server.openai_answer import Chunks, completion, error_body, event
 from aios.server.openai_request import Chat, read_request
-from aios.server.trap import Trap
+from aios.server.trap import Trap, verify
 
 MAX_UNREAD = 2 * MAX_FRAME
 """Characters of a stream that its client has not read, beyond which the call is cancelled."""
@@ -43,8 +43,8 @@ class _Completions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            token = token_of(scope)
-            chat = read_request(await read_body(scope, receive))
+            token, body = await admit(self._kernel, scope, receive)
+            chat = read_request(body)
             with Watch(receive):
                 if chat.is_streamed:
                     await _Stream(self._kernel, token, chat).send_to(send)
@@ -60,7 +60,7 @@ class _Stream:
     """One streamed answer: chunks as deltas come, then what is left of the answer, or an error."""
 
     def __init__(self, kernel: Trap, token: str, chat: Chat) -> None:
-        self._chunks = Chunks(chat)
+        self._chunks = Chunks(chat, _model_of(kernel, chat))
         self._unread: asyncio.Queue[Delta | None] = asyncio.Queue()
         self._num_unread = 0
         self._has_begun = False
@@ -109,6 +109,12 @@ class _Stream:
         await send({"type": "http.response.body", "body": data, "more_body": more_body})
 
 
+def _model_of(kernel: Trap, chat: Chat) -> str:
+    """The model that will answer, as far as that is known before it does."""
+    models = {core.model for core in kernel.cores()}
+    return models.pop() if chat.call.model is None and len(models) == 1 else chat.model
+
+
 class _Models:
     """`GET /v1/models` and `GET /v1/models/{model}`."""
 
@@ -118,8 +124,7 @@ class _Models:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            # Whose a token is, the kernel alone knows: it is asked for what every process may know.
-            await self._kernel.trap(token_of(scope), ProcessUsage())
+            await verify(self._kernel, token_of(scope))
             await send_json(send, encode(self._found(scope["path_params"].get("model"))))
         except AiosError as error:
             await _send_error(send, error)

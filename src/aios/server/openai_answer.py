@@ -30,9 +30,10 @@ def completion(chat: Chat, answer: LlmAnswer) -> Json:
 class Chunks:
     """An answer as a stream of chunks. The end brings what deltas did not: they add up to the answer."""
 
-    def __init__(self, chat: Chat) -> None:
+    def __init__(self, chat: Chat, model: str) -> None:
+        """`model` is what it is thought to be; where no chunk came before the end, the answer says."""
         self._chat = chat
-        self._head = _head("chat.completion.chunk", chat.model)
+        self._head = _head("chat.completion.chunk", model)
         self._has_begun = False
         self._num_chars = 0
         self._num_calls = 0
@@ -51,6 +52,8 @@ class Chunks:
 
     def end(self, answer: LlmAnswer) -> bytes:
         """The last chunks: why it ended, what it took where asked for, and the mark of the end."""
+        if not self._has_begun and answer.model:
+            self._head["model"] = answer.model
         rest = [self.delta(Delta(answer.text[self._num_chars :]))]
         rest += [self.delta(Delta(tool_call=call)) for call in answer.tool_calls[self._num_calls :]]
         rest.append(self._chunk({}, answer.finish_reason))

@@ -38,7 +38,7 @@ class SocketServer:
         self._server = await loop.create_unix_server(self._accept, sock=bound, backlog=1024)
 
     async def close(self) -> None:
-        """Stop listening, answer what is in flight with `Cancelled`, and end every connection."""
+        """Stop listening, answer what is in flight with what is known of it, and end every connection."""
         if self._server is None:
             return
         self._server.close()
