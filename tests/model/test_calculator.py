@@ -1,6 +1,7 @@
 """The calculator and the unit converter: right values, and nothing but arithmetic."""
 
 import contextlib
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -118,3 +119,20 @@ def test_units_that_do_not_convert_are_refused(a, b):
 def test_a_value_without_end_is_refused():
     with pytest.raises(InvalidArgument):
         convert(1e308, "km", "mm")
+
+
+def test_digits_to_round_to_cost_nothing_however_many():
+    tracemalloc.start()
+    try:
+        assert calculate("round(5, -999999)") == "0"
+        assert tracemalloc.get_traced_memory()[1] < 50_000
+    finally:
+        tracemalloc.stop()
+    assert calculate("round(-1234.5, -2)") == "-1200"
+    assert calculate("round(2.5, 10 ** 30)") == "2.5"
+
+
+@pytest.mark.parametrize(("a", "b"), [("km", "mm"), ("C", "F")])
+def test_a_whole_number_that_no_float_holds_is_refused(a, b):
+    with pytest.raises(InvalidArgument, match="too large to convert"):
+        convert(10**400, a, b)

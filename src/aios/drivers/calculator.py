@@ -15,6 +15,12 @@ MAX_CHARACTERS = 300
 MAX_BITS = 4096
 """The widest whole number that may come up on the way."""
 
+
+def _round(number: Number, digits: int | None = None) -> Number:
+    # Python works out the power of ten that it rounds to; beyond the widest number the value is 0 anyway.
+    return round(number, digits if digits is None else max(digits, -MAX_BITS))
+
+
 _BINARY: dict[type[ast.operator], Callable[[Number, Number], Number]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -27,7 +33,7 @@ _BINARY: dict[type[ast.operator], Callable[[Number, Number], Number]] = {
 _FUNCTIONS: dict[str, Callable[..., Number]] = {
     "sqrt": math.sqrt,
     "abs": abs,
-    "round": round,
+    "round": _round,
     "min": min,
     "max": max,
 }

@@ -86,11 +86,11 @@ def convert(value: float, from_unit: str, to_unit: str) -> str:
     (kind, factor), (to_kind, to_factor) = _find(from_unit), _find(to_unit)
     if kind != to_kind:
         raise InvalidArgument(f"{from_unit} is {kind} and {to_unit} is {to_kind}: they do not convert")
-    if kind == "temperature":
-        converted = _to_temperature(_to_kelvin(value, _name(from_unit)), _name(to_unit))
-    else:
-        converted = value * factor / to_factor
     try:
+        if kind == "temperature":
+            converted = _to_temperature(_to_kelvin(value, _name(from_unit)), _name(to_unit))
+        else:
+            converted = value * factor / to_factor
         return f"{format_number(float(f'{converted:.8g}'))} {to_unit}"
     except OverflowError:
         raise InvalidArgument(f"{value} {from_unit} is too large to convert") from None
