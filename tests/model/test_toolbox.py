@@ -2,6 +2,7 @@
 
 import pytest
 
+from aios.abi import syscalls as sc
 from aios.abi.errors import AiosError, InvalidArgument, NotFound
 from aios.bench.tasks.world import World
 from aios.drivers.toolbox import BUILTIN, ToolContext
@@ -57,6 +58,24 @@ async def test_notes_are_kept_found_changed_and_forgotten(use):
 
 async def test_recall_with_no_notes_says_so(use):
     assert await use("recall", text="anything") == "nothing found"
+
+
+async def test_whole_numbers_may_be_written_with_a_point_and_long_texts_are_cut():
+    calls = []
+    tools = {tool.spec.name: tool.run for tool in BUILTIN}
+
+    async def record(call):
+        calls.append(call)
+        entry = sc.FileEntry("x", "alice", 3, 0, NOON, NOON)
+        return sc.NoteHits(()) if isinstance(call, sc.MemorySearch) else entry
+
+    context = ToolContext(record, lambda: NOON)
+    await tools["recall"]({"text": "tea " * 5000, "limit": 5.0}, context)
+    back = await tools["rollback_file"]({"path": "x", "version": 1.0}, context)
+    assert back == "x is back to version 1 (now version 3)"
+    search, rollback = calls
+    assert search == sc.MemorySearch(text="tea " * 1024, limit=5)
+    assert [type(number) for number in (search.limit, rollback.version)] == [int, int]
 
 
 async def test_files_are_written_read_listed_and_found(use):

@@ -18,6 +18,10 @@ from aios.drivers.calculator import calculate
 from aios.drivers.units import convert
 
 Arguments = dict[str, Any]
+"""They fit the tool's schema, where a whole number may be written `5.0`."""
+
+_MAX_SEARCH = 4096
+"""The letters that a search for notes looks at, as `MemorySearch` has it."""
 
 
 class Calls(Protocol):
@@ -81,7 +85,8 @@ async def _remember(arguments: Arguments, context: ToolContext) -> str:
 
 
 async def _recall(arguments: Arguments, context: ToolContext) -> str:
-    found = await context.calls(sc.MemorySearch(text=arguments["text"], limit=arguments.get("limit", 3)))
+    text, limit = arguments["text"][:_MAX_SEARCH], int(arguments.get("limit", 3))
+    found = await context.calls(sc.MemorySearch(text=text, limit=limit))
     assert isinstance(found, sc.NoteHits)
     return "\n".join(f"{hit.note.id}: {hit.note.text}" for hit in found.hits) or "nothing found"
 
@@ -135,7 +140,7 @@ async def _file_history(arguments: Arguments, context: ToolContext) -> str:
 
 
 async def _rollback_file(arguments: Arguments, context: ToolContext) -> str:
-    path, version = arguments["path"], arguments["version"]
+    path, version = arguments["path"], int(arguments["version"])
     entry = await context.calls(sc.StorageRollback(path=path, version=version))
     assert isinstance(entry, sc.FileEntry)
     return f"{path} is back to version {version} (now version {entry.version})"
