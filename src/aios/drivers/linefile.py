@@ -2,6 +2,7 @@
 
 import logging
 import os
+from io import FileIO
 from pathlib import Path
 
 from aios.drivers.clock import Clock, Timer
@@ -54,6 +55,13 @@ class LineFile:
             if file.tell() and file.tell() + len(lines) > self._max_bytes:
                 os.replace(self._path, self._path.with_name(self._path.name + ".1"))
                 with open(self._path, "ab", buffering=0) as fresh:
-                    fresh.write(lines)
+                    _write_whole(fresh, lines)
             else:
-                file.write(lines)
+                _write_whole(file, lines)
+
+
+def _write_whole(file: FileIO, lines: bytearray) -> None:
+    """A write may take less than it was given; the rest comes after it."""
+    rest = memoryview(lines)
+    while rest:
+        rest = rest[file.write(rest) :]
