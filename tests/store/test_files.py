@@ -270,6 +270,7 @@ async def test_limits(tmp_path, at):
         "UPDATE file_versions SET blob = 1 WHERE id = 2",
         "UPDATE file_versions SET author = 'mallory' WHERE id = 2",
         "DELETE FROM file_versions WHERE id = 2",
+        "UPDATE file_versions SET depth = -1 WHERE id = 2",
     ],
 )
 async def test_damage_is_found_out_and_the_rest_is_served(managers, agent, damage):

@@ -3,16 +3,16 @@
 Nothing is corrected in silence: the access manager has decided on the path as it was given.
 """
 
-import re
 import unicodedata
 
 from aios.abi.errors import InvalidArgument
 
 MAX_BYTES = 1024
 
-# Control characters, line and paragraph separators, and those that turn the direction of writing, with
-# which a path could look like another to the person who is asked about it.
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# With these a path could look like another to the person who is asked about it: control characters, those
+# of no width or that turn the direction of writing, separators of lines and paragraphs, and blank letters.
+_UNSEEN_KINDS = {"Cc", "Cf", "Zl", "Zp"}
+_BLANK_LETTERS = set("\u115f\u1160\u2800\u3164\uffa0")
 
 
 def check_path(path: str) -> None:
@@ -25,7 +25,7 @@ def check_path(path: str) -> None:
         raise InvalidArgument("the path holds half a character (a lone surrogate)") from None
     if num_bytes > MAX_BYTES:
         raise InvalidArgument(f"the path has {num_bytes} bytes; it may have {MAX_BYTES}")
-    if _UNSEEN.search(path):
+    if any(_is_unseen(letter) for letter in path):
         raise InvalidArgument(f"the path {path!a} holds a character that cannot be seen, such as a newline")
     if "\\" in path:
         raise InvalidArgument(f"'{path}' holds a backslash; write '{path.replace(chr(92), '/')}'")
@@ -41,6 +41,10 @@ def check_folder(folder: str) -> None:
     """As `check_path`; an empty folder stands for all files. One `/` at the end is as well."""
     if folder:
         check_path(folder.removesuffix("/") or folder)
+
+
+def _is_unseen(letter: str) -> bool:
+    return unicodedata.category(letter) in _UNSEEN_KINDS or letter in _BLANK_LETTERS
 
 
 def _check_name(path: str, name: str) -> None:

@@ -42,15 +42,14 @@ def add(
     depth: int,
     blob: int | None,
     change: Change,
-) -> int:
-    """Keep a version; its id."""
+) -> None:
+    """Keep a version."""
     fields = (version, change.verb, size, depth, blob, change.author, change.now)
     connection.execute(
         "INSERT INTO file_versions (docid, version, verb, size, depth, blob, author, modified, checksum) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (docid, *fields, _seal(docid, *fields)),
     )
-    return connection.last_insert_rowid()
 
 
 def content(connection: apsw.Connection, docid: int, path: str, version: int) -> bytes:
@@ -66,7 +65,7 @@ def content(connection: apsw.Connection, docid: int, path: str, version: int) ->
     except Corrupt as error:
         raise Corrupt(f"version {version} of '{path}' is damaged: {error}") from error
     whole = b"".join(pieces)
-    if len(pieces) != depth + 1 or len(whole) != rows[-1][2]:
+    if not rows or len(pieces) != depth + 1 or len(whole) != rows[-1][2]:
         raise Corrupt(f"version {version} of '{path}' is damaged: a part is missing")
     return whole
 
