@@ -1,6 +1,7 @@
 """Notes: ids, owners, tags, search, limits, damage, and being there after a restart."""
 
 import asyncio
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 
 from aios.abi import syscalls as sc
 from aios.abi.errors import Corrupt, InvalidArgument, NotFound, QuotaExceeded
-from aios.drivers.vectors import VectorCache, VectorIndex
+from aios.drivers.vectors import VectorCache, VectorIndex, embed
+from aios.kernel import notes
 from aios.kernel.config import MemoryConfig
 from aios.kernel.indexing import MAX_PENDING
 
@@ -230,6 +232,72 @@ def test_vectors_are_dropped_when_there_are_too_many():
     assert 0 < cache.num_bytes <= 200_000
     with cache.use("19") as index:
         assert index.nearest("tea", 5).keys() == {1}
+
+
+def test_owners_without_notes_are_not_kept_in_mind():
+    cache = VectorCache(max_bytes=200_000)
+    for owner in range(20):
+        with cache.use(str(owner)) as index:
+            index.stamp = 1
+    with cache.use("0") as index:
+        assert index.stamp == 0
+    assert cache.num_bytes == 0
+
+
+def test_the_vectors_used_last_stay_even_where_they_alone_are_too_many():
+    cache = VectorCache(max_bytes=100)
+    for owner in ("alice", "bob"):
+        with cache.use(owner) as index:
+            index.put([1], ["tea"])
+    for owner, num_texts in (("bob", 1), ("alice", 0)):
+        with cache.use(owner) as index:
+            assert len(index) == num_texts
+
+
+def test_long_texts_are_turned_into_vectors_a_few_at_a_time():
+    texts = ["some words " * 6000] * 16
+    tracemalloc.start()
+    try:
+        rows = embed(texts)
+        assert tracemalloc.get_traced_memory()[1] < 32 * 1024**2
+    finally:
+        tracemalloc.stop()
+    assert (rows == embed(texts[:1])).all()
+
+
+async def test_a_removed_note_is_not_missed_where_another_is_damaged(managers, agent):
+    for text in ("bad tea", "good tea", "fine tea"):
+        await agent(sc.MemoryAdd(text=text))
+    await managers.store.write(
+        lambda c: c.execute("UPDATE notes SET body = CAST(replace(body, 'bad', 'BAD') AS BLOB)").get
+    )
+    assert sorted(await found(agent, "tea")) == ["fine tea", "good tea"]
+    await agent(sc.MemoryRemove(note_id="n2"))
+    assert await found(agent, "tea") == ["fine tea"]
+
+
+async def test_notes_are_found_by_likeness_after_an_attempt_that_failed(managers, agent, monkeypatch):
+    await agent(sc.MemoryAdd(text="the colours of the sea"))
+    with monkeypatch.context() as patched:
+        patched.setattr(VectorIndex, "put", _fail)
+        with pytest.raises(MemoryError):
+            await found(agent, "colour")
+    assert await found(agent, "colou") == ["the colours of the sea"]
+
+
+async def test_many_changes_are_put_in_piece_by_piece(managers, agent, monkeypatch):
+    sizes = []
+    put = VectorIndex.put
+    monkeypatch.setattr(notes, "CATCH_UP", 3)
+    monkeypatch.setattr(VectorIndex, "put", lambda *args: (sizes.append(len(args[1])), put(*args)))
+    for number in range(7):
+        await agent(sc.MemoryAdd(text=f"colours {number}"))
+    assert len(await found(agent, "colou")) == 7
+    assert sizes == [3, 3, 1]
+
+
+def _fail(*_: object) -> None:
+    raise MemoryError
 
 
 words = st.text(st.sampled_from("abcde "), max_size=12)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 NUM_BUCKETS = 512
 GRAM_SIZES = (3, 4)
-CHUNK = 1_024
-"""Texts turned into vectors at a time."""
+CHUNK = 256 * 1024
+"""Letters turned into vectors at a time, give or take a text: what that needs is some 50 times as large."""
 
 _WORD = re.compile(r"\w+")
 _SPACE = ord(" ")
@@ -28,8 +28,12 @@ Floats = NDArray[np.float32]
 def embed(texts: Sequence[str]) -> Floats:
     """One row for each text: how often each bucket of n-grams occurs in it, dampened."""
     rows = np.empty((len(texts), NUM_BUCKETS), np.float32)
-    for start in range(0, len(texts), CHUNK):
-        rows[start : start + CHUNK] = _count(texts[start : start + CHUNK])
+    start = num_letters = 0
+    for end, text in enumerate(texts, 1):
+        num_letters += len(text) + NUM_BUCKETS  # Its row of counts takes room as well.
+        if num_letters >= CHUNK or end == len(texts):
+            rows[start:end] = _count(texts[start:end])
+            start, num_letters = end, 0
     return np.log1p(rows, out=rows)
 
 
@@ -131,7 +135,11 @@ class VectorIndex:
 
 
 class VectorCache:
-    """The indexes of the owners that searched last, within `max_bytes`; others are made anew."""
+    """The indexes of the owners that searched last, within `max_bytes`; others are made anew.
+
+    The one used last stays even where it alone is larger, or each of its owner's searches would make it anew.
+    An empty one is not kept.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -155,6 +163,11 @@ class VectorCache:
     def _measure(self, owner: str, index: VectorIndex) -> None:
         self.num_bytes += index.num_bytes - self._sizes.get(owner, 0)
         self._sizes[owner] = index.num_bytes
-        while self.num_bytes > self._max_bytes:
-            oldest, _ = self._indexes.popitem(last=False)
-            self.num_bytes -= self._sizes.pop(oldest, 0)
+        if not len(index):
+            self._drop(owner)
+        while self.num_bytes > self._max_bytes and len(self._indexes) > 1:
+            self._drop(next(iter(self._indexes)))
+
+    def _drop(self, owner: str) -> None:
+        del self._indexes[owner]
+        self.num_bytes -= self._sizes.pop(owner, 0)

@@ -45,6 +45,9 @@ WEIGHT_OF_WORDS = 0.5
 HALF_BM25 = 2.0
 """The BM25 score that counts as half of the best there is: one rare word, about."""
 
+CATCH_UP = 256
+"""Notes read at a time to be put into the index of likeness."""
+
 _ID = re.compile(r"n([1-9]\d{0,17})")
 _encoder = msgspec.json.Encoder()
 
@@ -174,8 +177,8 @@ def search(
     for number in sorted(scores, key=lambda number: (-scores[number], -number)):
         if len(hits) == limit:
             break
-        _, data, check = _row(connection, owner, number)
-        hits += _hit(owner, number, data, check, scores[number])
+        if row := _find(connection, owner, number):
+            hits += _hit(owner, number, *row[1:], scores[number])
     return NoteHits(tuple(hits))
 
 
@@ -203,22 +206,22 @@ def _by_words(
 
 def _catch_up(connection: apsw.Connection, owner: str, index: VectorIndex) -> None:
     """Put into the index what has changed since it was last used."""
-    numbers, texts = [], []
-    rows = connection.execute(
-        "SELECT number, stamp, body, checksum FROM notes WHERE owner = ? AND stamp > ? ORDER BY stamp",
-        (owner, index.stamp),
-    )
-    for number, stamp, data, check in rows:
-        index.stamp = stamp
-        if check == _check(owner, number, data):
-            numbers.append(number)
-            texts.append(_decoder.decode(data).words)
-    if numbers:
-        index.put(numbers, texts)
+    while rows := connection.execute(
+        "SELECT number, body, checksum, stamp FROM notes "
+        "WHERE owner = ? AND stamp > ? ORDER BY stamp LIMIT ?",
+        (owner, index.stamp, CATCH_UP),
+    ).fetchall():
+        index.put([number for number, *_ in rows], [_words(owner, *row) for *row, _ in rows])
+        index.stamp = rows[-1][3]
     num_notes = connection.execute("SELECT num_notes FROM note_owners WHERE owner = ?", (owner,)).get or 0
     if len(index) > num_notes:
         rows = connection.execute("SELECT number FROM notes WHERE owner = ?", (owner,))
         index.keep_only({number for (number,) in rows})
+
+
+def _words(owner: str, number: int, data: bytes, check: bytes) -> str:
+    """What likeness looks at. None of a corrupt note, which is put in all the same, so that counts agree."""
+    return _decoder.decode(data).words if check == _check(owner, number, data) else ""
 
 
 def _tagged(connection: apsw.Connection, owner: str, tags: tuple[str, ...]) -> set[int] | None:
