@@ -1,6 +1,8 @@
 """The store: groups, isolation of one write from another, its door, and its tables' versions."""
 
 import asyncio
+import errno
+import fcntl
 import os
 import threading
 
@@ -104,7 +106,7 @@ async def test_a_write_cancelled_before_its_turn_changes_nothing(store):
     await asyncio.sleep(0)
     gate.open()
     await first
-    assert await store.read(values) == []
+    assert await store.write(values) == []  # After the cancelled one has been settled.
     assert store.statistics()["waiting"] == 0
 
 
@@ -157,6 +159,15 @@ async def test_closing_does_what_was_accepted_and_refuses_the_rest(store, tmp_pa
 async def test_a_second_kernel_is_refused_and_told_who_has_the_data(store, tmp_path):
     with pytest.raises(Conflict, match=f"process {os.getpid()}"):
         await Store(tmp_path / "data" / "aios.db").start()
+
+
+async def test_a_file_system_without_locks_is_said_so(tmp_path, monkeypatch):
+    def refuse(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(Unavailable, match="No locks available"):
+        await Store(tmp_path / "aios.db").start()
 
 
 async def test_what_the_data_is_kept_in_is_the_owners_alone(store, tmp_path):

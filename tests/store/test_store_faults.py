@@ -131,6 +131,13 @@ async def test_equal_blobs_are_kept_once(store):
     assert await store.write(lambda c: put_blob(c, b"x")) == await store.write(lambda c: put_blob(c, b"x"))
 
 
+async def test_writing_what_a_damaged_blob_was_mends_it(store):
+    blob = await store.write(lambda c: put_blob(c, b"content"))
+    await store.write(lambda c: c.execute("UPDATE blobs SET content = x'00' WHERE id = ?", (blob,)).get)
+    assert await store.write(lambda c: put_blob(c, b"content")) == blob
+    assert await store.read(lambda c: get_blob(c, blob)) == b"content"
+
+
 WRITER = """
 import asyncio, sys
 from pathlib import Path

@@ -88,11 +88,15 @@ def put_blob(connection: apsw.Connection, content: bytes) -> int:
     Blobs are never removed: every version of a file stays, so each blob stays in use.
     """
     digest = checksum(content)
-    found = connection.execute("SELECT id FROM blobs WHERE hash = ?", (digest,)).get
-    if found is not None:
-        return int(found)
-    connection.execute("INSERT INTO blobs (hash, content) VALUES (?, ?)", (digest, content))
-    return connection.last_insert_rowid()
+    row = connection.execute(
+        "SELECT id, content IS ? FROM blobs WHERE hash = ?", (content, digest)
+    ).fetchone()
+    if row is None:
+        connection.execute("INSERT INTO blobs (hash, content) VALUES (?, ?)", (digest, content))
+        return connection.last_insert_rowid()
+    if not row[1]:  # It was damaged, and here is what it was.
+        connection.execute("UPDATE blobs SET content = ? WHERE id = ?", (content, row[0]))
+    return int(row[0])
 
 
 def get_blob(connection: apsw.Connection, blob: int) -> bytes:

@@ -287,11 +287,14 @@ def _lock(path: Path) -> IO[str]:
         raise Unavailable(f"the data cannot be kept at {path}: {error.strerror}") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
     except BlockingIOError:
         owner = file.read().strip()
         file.close()
         raise Conflict(f"the data at {path} is in use by another kernel, process {owner}") from None
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
+    except OSError as error:
+        file.close()
+        raise Unavailable(f"the data at {path} cannot be locked: {error.strerror}") from error
     return file
