@@ -111,11 +111,11 @@ def kill_supervisor() -> str:
     return "killed it"
 
 
-def forge(header: int) -> str:
+def forge(header: int, body: str = "{}") -> str:
     """Write to every channel there is, as an attacker would."""
     for number in range(3, 20):
         try:
-            os.write(number, header.to_bytes(4, "big") + b"{}")
+            os.write(number, header.to_bytes(4, "big") + body.encode())
         except OSError:
             continue
     time.sleep(600)

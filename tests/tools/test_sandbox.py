@@ -1,7 +1,9 @@
 """What holds the code of a tool: limits, files, network, environment; and what is left when a kernel dies."""
 
 import asyncio
+import errno
 import os
+import socket
 import sys
 
 import psutil
@@ -9,7 +11,8 @@ import pytest
 from tools_under_test import ALICE, SAMPLES, until
 
 from aios.abi import syscalls as sc
-from aios.abi.errors import ToolFailed
+from aios.abi.errors import ToolFailed, Unavailable
+from aios.abi.wire import FrameReader
 from aios.drivers.confine import isolation_level
 from aios.kernel.config import ToolConfig
 
@@ -121,6 +124,45 @@ async def test_a_forged_answer_ends_the_host(tools, header, sentence):
     with pytest.raises(ToolFailed, match=sentence):
         await tools.call("forge", header=header)
     assert tools.manager.statistics()["hosts"] == 0
+
+
+async def test_an_answer_nested_without_end_ends_the_host(tools):
+    await tools.register("forge")
+    body = '{"x":' + "[" * 5000 + "]" * 5000 + "}"
+    with pytest.raises(ToolFailed, match="nonsense"):
+        await tools.call("forge", header=len(body), body=body)
+    assert tools.manager.statistics()["hosts"] == 0
+
+
+async def test_a_host_that_ends_is_noticed_without_a_free_descriptor(tools, monkeypatch):
+    await tools.register("crash")
+    monkeypatch.setattr(os, "pidfd_open", _no_descriptor, raising=False)
+    with pytest.raises(ToolFailed, match="exit status 3"):
+        await tools.call("crash", status=3)
+    assert tools.manager.statistics()["hosts"] == 0
+
+
+@pytest.mark.parametrize(("module", "name"), [(socket, "socketpair"), (os, "pipe")])
+async def test_a_host_that_cannot_be_spoken_to_is_unavailable(tools, monkeypatch, module, name):
+    monkeypatch.setattr(module, name, _no_descriptor)
+    with pytest.raises(Unavailable, match="Too many open files"):
+        await tools.register("add")
+    assert tools.manager.statistics()["hosts"] == 0
+
+
+def _no_descriptor(*_: object) -> int:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+async def test_what_is_sent_after_too_much_is_not_kept(tools, monkeypatch):
+    fed = []
+    feed = FrameReader.feed
+    monkeypatch.setattr(FrameReader, "feed", lambda reader, data: (fed.append(data), feed(reader, data))[1])
+    await tools.register("forge")
+    fed.clear()
+    with pytest.raises(ToolFailed, match="too large"):
+        await tools.call("forge", header=2**31, body="x" * 1024**2)
+    assert sum(map(len, fed)) < 1024**2
 
 
 async def test_nothing_is_left_when_the_kernel_is_killed():

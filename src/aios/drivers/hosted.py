@@ -226,10 +226,10 @@ class HostPool:
         timer = self._clock.call_later(timeout_s, lambda: host.tree.end(_TIMED_OUT))
         try:
             return decoder.decode(await message)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             await self._end(host, _NONSENSE)
             raise TreeEnded(_NONSENSE) from None
-        except asyncio.CancelledError:
+        except BaseException:
             await self._end(host, _CANCELLED)
             raise
         finally:

@@ -6,6 +6,7 @@ the killing (`toolhost.py`), also when the kernel dies; here it is told to, and 
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -53,17 +54,10 @@ class ProcessTree(asyncio.Protocol):
     async def start(cls, arguments: Sequence[str], *, max_frame: int, max_printed: int) -> "ProcessTree":
         """Start `python -m MODULE CHANNEL …` from `arguments`. `Unavailable` when the system can't."""
         loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
-        printed, prints = os.pipe()
         try:
-            process = _spawn(arguments, theirs.fileno(), prints)
+            process, ours, printed = _launch(arguments)
         except OSError as error:
-            ours.close()
-            os.close(printed)
             raise Unavailable(f"no process can be started: {error.strerror}", retry_after=1.0) from None
-        finally:
-            theirs.close()
-            os.close(prints)
         tree = cls(process, max_frame, max_printed)
         try:
             await loop.connect_read_pipe(lambda: _Prints(tree), os.fdopen(printed, "rb", 0))
@@ -132,6 +126,8 @@ class ProcessTree(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        if self._reason:
+            return  # It is being ended, and nothing of it is kept until it is.
         try:
             for message in self._reader.feed(data):
                 self._deliver(message)
@@ -141,7 +137,7 @@ class ProcessTree(asyncio.Protocol):
     def _deliver(self, message: bytes) -> None:
         if self._waiter is None or self._waiter.done():
             self.end("spoke without being asked")
-        elif self.is_alive:
+        else:
             self._waiter.set_result(message)
 
     def printed(self, data: bytes) -> None:
@@ -153,12 +149,18 @@ class ProcessTree(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         # Its supervisor ends it now, or has and is exiting: when that is gone, all is.
         self._transport = None
-        if self._process.poll() is None and hasattr(os, "pidfd_open"):
-            self._insist()
-            exiting = os.pidfd_open(self._process.pid)
-            asyncio.get_running_loop().add_reader(exiting, self._settle, exiting)
-        else:
+        if self._process.poll() is not None:
             self._settle()
+            return
+        self._insist()
+        loop = asyncio.get_running_loop()
+        try:
+            exiting = os.pidfd_open(self._process.pid)
+        except (AttributeError, OSError):  # Not on this system, or no descriptor is free: a thread waits.
+            waiting = loop.run_in_executor(None, self._process.wait)
+            waiting.add_done_callback(lambda _: self._settle())
+        else:
+            loop.add_reader(exiting, self._settle, exiting)
 
     def _settle(self, exiting: int | None = None) -> None:
         if exiting is not None:
@@ -182,6 +184,20 @@ class _Prints(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._tree.printed(data)
+
+
+def _launch(arguments: Sequence[str]) -> tuple[subprocess.Popen[bytes], socket.socket, int]:
+    """The process, our end of its channel, and the end of the pipe that it prints to."""
+    with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+        channel, far_channel = socket.socketpair()
+        ours.callback(channel.close)
+        theirs.callback(far_channel.close)
+        printed, prints = os.pipe()
+        ours.callback(os.close, printed)
+        theirs.callback(os.close, prints)
+        process = _spawn(arguments, far_channel.fileno(), prints)
+        ours.pop_all()
+    return process, channel, printed
 
 
 def _spawn(arguments: Sequence[str], channel: int, prints: int) -> subprocess.Popen[bytes]:
