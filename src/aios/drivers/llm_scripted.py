@@ -59,10 +59,15 @@ class ScriptedDriver:
         self._snapshots: dict[str, tuple[list[Delta], int]] = {}
         self.jobs: list[Generation] = []
         """Every job begun, in order."""
-        self.num_running = 0
         self.max_running = 0
         """The most that ever ran at the same time."""
         self.is_open = False
+        self._ends: set[asyncio.Timeout] = set()
+        """One for each generation that runs; it is due when the core is closed."""
+
+    @property
+    def num_running(self) -> int:
+        return len(self._ends)
 
     @property
     def num_snapshots(self) -> int:
@@ -74,6 +79,9 @@ class ScriptedDriver:
 
     async def close(self) -> None:
         self.is_open = False
+        for end in self._ends:
+            if not end.expired():
+                end.reschedule(asyncio.get_running_loop().time())
 
     async def run(
         self,
@@ -84,16 +92,22 @@ class ScriptedDriver:
     ) -> Finished | Preempted:
         if not self.is_open:
             raise Unavailable(f"{self.model} is not running")
-        self.num_running += 1
+        end = asyncio.timeout(None)
+        self._ends.add(end)
         self.max_running = max(self.max_running, self.num_running)
         try:
-            tokens, position = await self._begin(job) if resume is None else self._restore(resume)
-            return await self._go_on(job, tokens, position, emit, must_yield)
+            async with end:
+                tokens, position = await self._begin(job) if resume is None else self._restore(resume)
+                return await self._go_on(job, tokens, position, emit, must_yield)
+        except TimeoutError:
+            if end.expired():
+                raise Cancelled("the core was closed") from None
+            raise
         finally:
-            self.num_running -= 1
+            self._ends.discard(end)
 
     def drop(self, snapshot: Snapshot) -> None:
-        del self._snapshots[snapshot.handle]
+        self._snapshots.pop(snapshot.handle, None)
 
     def forget_snapshots(self) -> None:
         """Lose every snapshot, as an engine that dies does."""
