@@ -50,3 +50,22 @@ def test_a_byte_order_mark_is_no_part_of_the_first_field() -> None:
 def test_what_has_no_end_is_cut(piece: bytes) -> None:
     with pytest.raises(Unavailable, match="1000 bytes"):
         read([piece] * 100)
+
+
+class Searched(bytearray):
+    """Bytes that count how many of them were searched."""
+
+    num = 0
+
+    def find(self, part: bytes, start: int, end: int) -> int:  # type: ignore[override]
+        found = bytearray.find(self, part, start, end)
+        self.num += (end if found < 0 else found) - start
+        return found
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+def test_a_flood_of_line_ends_is_read_in_one_pass(end: bytes) -> None:
+    reader = EventReader(100_000)
+    searched = reader._unfinished = Searched()
+    assert list(reader.feed(b"data: a" + end * 10_000)) == [b"a"]
+    assert searched.num < 100_000

@@ -4,9 +4,12 @@ Owns the line and event rules of the format (WHATWG HTML, section 9.2: CR, LF an
 several lines). Knows nothing of what the data means, and nothing of the network.
 """
 
+import re
 from collections.abc import Iterator
 
 from aios.abi.errors import Unavailable
+
+_LINE_END = re.compile(rb"\r\n?|\n")
 
 
 class EventReader:
@@ -46,12 +49,8 @@ class EventReader:
     def _line_end(self, start: int, end: int) -> tuple[int, int] | None:
         """Where the first line ends and where the next one starts. Before `start` there is no line feed."""
         # One back: a CR held back in the last piece is looked at again now.
-        start = max(start - 1, 0)
-        newline, carriage = self._unfinished.find(b"\n", start, end), self._unfinished.find(b"\r", start, end)
-        if carriage >= 0 and (newline < 0 or carriage < newline):
-            is_pair = self._unfinished[carriage + 1 : carriage + 2] == b"\n"
-            return carriage, carriage + 1 + is_pair
-        return (newline, newline + 1) if newline >= 0 else None
+        found = _LINE_END.search(self._unfinished, max(start - 1, 0), end)
+        return found.span() if found is not None else None
 
     def _take(self, line: bytes) -> Iterator[bytes]:
         if self._is_first_line:
