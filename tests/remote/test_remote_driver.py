@@ -9,12 +9,24 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from aios.abi import errors
 from aios.abi.messages import Delta, Message, Sampling, ToolCall, ToolSpec, Usage
 from aios.drivers.llm import Finished, Generation, Snapshot
 from aios.drivers.llm_remote import Limits, OpenAIDriver
-from fakes.upstream import Script, Upstream, call_piece, chunk, event, refusal, stream, text_stream, usage
+from fakes.upstream import (
+    Ending,
+    Script,
+    Upstream,
+    call_piece,
+    chunk,
+    event,
+    refusal,
+    stream,
+    text_stream,
+    usage,
+)
 
 JOB = Generation((Message("user", "hello"),), sampling=Sampling(seed=3, max_tokens=100))
 KEY = "sk-canary-0123456789"
@@ -86,6 +98,39 @@ async def test_all_that_determines_an_answer_is_sent() -> None:
     assert (body["tool_choice"], body["seed"], body["stop"]) == ("required", 3, ["END"])
     assert (body["temperature"], body["top_p"], body["top_k"]) == (0.7, 0.9, 40)
     assert body["response_format"]["json_schema"]["schema"] == schema
+
+
+CLOSED = {"type": "object", "properties": {}, "additionalProperties": False}
+
+
+@pytest.mark.parametrize(
+    ("properties", "more", "is_strict"),
+    [
+        ({"a": {"type": "string"}}, {"required": ["a"]}, True),
+        ({"a": {"type": "string"}}, {"required": []}, False),
+        ({"a": {"type": "string"}}, {"required": ["a"], "additionalProperties": True}, False),
+        ({"a": CLOSED}, {"required": ["a"]}, True),
+        ({"a": {"type": "object"}}, {"required": ["a"]}, False),
+        ({"a": {"type": ["object", "null"]}}, {"required": ["a"]}, False),
+        ({"a": {"type": "array", "items": {"properties": {}}}}, {"required": ["a"]}, False),
+        ({"a": {"anyOf": [CLOSED, {"type": "object"}]}}, {"required": ["a"]}, False),
+        ({"a": {"$ref": "#/$defs/b"}}, {"required": ["a"], "$defs": {"b": {"type": "object"}}}, False),
+        ({"a": True}, {"required": ["a"]}, False),
+        (7, {}, False),
+    ],
+)
+async def test_strict_is_asked_for_only_where_it_can_be(
+    properties: object, more: dict, is_strict: bool
+) -> None:
+    schema = CLOSED | {"properties": properties} | more
+    form = (await asked(Generation(JOB.messages, response_schema=schema)))["response_format"]["json_schema"]
+    assert form["schema"] == schema
+    assert form.get("strict", False) is is_strict
+
+
+async def test_a_seed_keeps_within_31_bits() -> None:
+    body = await asked(Generation(JOB.messages, sampling=Sampling(temperature=1, seed=2**63 - 1)))
+    assert body["seed"] == 2**31 - 1
 
 
 async def test_one_tool_is_chosen_by_its_name() -> None:
@@ -174,6 +219,57 @@ async def test_tool_calls_without_index_or_id_are_told_apart() -> None:
     assert answer.finish_reason == "tool_calls"
     (call,) = (await answered(stream(chunk(piece()), chunk({}, "stop")))).tool_calls
     assert call.id.startswith("call_")
+
+
+def numbers(answer: Finished) -> list[tuple[str, dict]]:
+    return [(call.name, call.arguments) for call in answer.tool_calls]
+
+
+async def test_calls_that_all_have_one_index_are_told_apart() -> None:
+    script = stream(
+        chunk(call_piece(0, '{"n"', id="a", name="f")),
+        chunk(call_piece(0, ":1}")),
+        chunk(call_piece(0, '{"n":', id="b", name="f")),
+        chunk(call_piece(1, '{"n":9}', id="z", name="h")),
+        chunk(call_piece(0, "2}")),
+        chunk(call_piece(0, "{}", id="c", name="g")),
+        chunk({}, "tool_calls"),
+    )
+    answer = await answered(script)
+    assert numbers(answer) == [("f", {"n": 1}), ("f", {"n": 2}), ("g", {}), ("h", {"n": 9})]
+    assert [call.id for call in answer.tool_calls] == ["a", "b", "c", "z"]
+
+
+async def test_calls_without_index_and_id_are_told_apart_by_their_names() -> None:
+    def piece(arguments: str, **name: str) -> dict:
+        return {"tool_calls": [{"function": {"arguments": arguments, **name}}]}
+
+    pieces = [piece('{"n"', name="f"), piece(":1}", name="f"), piece('{"n":', name="f"), piece("2}")]
+    answer = await answered(stream(*map(chunk, pieces), chunk({}, "stop")))
+    assert numbers(answer) == [("f", {"n": 1}), ("f", {"n": 2})]
+
+
+@pytest.mark.parametrize(
+    "repeated",
+    [
+        [{"id": "a", "name": "f"}] * 3,
+        [{"id": "a", "name": "f"}, {"id": "b"}, {"id": "c"}],
+        [{"id": "a", "name": "f"}, {"id": "b", "name": "f"}, {"id": "c", "name": "f"}],
+        [{"id": "a", "name": "f"}, {"name": "f"}, {"name": "f"}],
+    ],
+)
+async def test_what_an_endpoint_repeats_in_every_piece_begins_no_call(repeated: list[dict]) -> None:
+    parts = zip(("", '{"n":', "1}"), repeated, strict=True)
+    script = stream(*(chunk(call_piece(0, text, **more)) for text, more in parts), chunk({}, "stop"))
+    (call,) = (await answered(script)).tool_calls
+    assert call == ToolCall("a", "f", {"n": 1})
+
+
+async def test_a_new_id_without_index_or_name_begins_no_call() -> None:
+    first = {"tool_calls": [{"id": "a", "function": {"name": "f", "arguments": '{"n":'}}]}
+    second = {"tool_calls": [{"id": "b", "function": {"arguments": "1}"}}]}
+    (call,) = (await answered(stream(chunk(first), chunk(second), chunk({}, "stop")))).tool_calls
+    assert call == ToolCall("a", "f", {"n": 1})
 
 
 async def test_a_call_without_arguments_has_none() -> None:
@@ -298,6 +394,19 @@ async def test_retry_after_reaches_the_kernel() -> None:
     assert (await failed(refusal(503, b"", retry_after_ms="250"))).retry_after == 0.25
 
 
+@pytest.mark.parametrize("ending", ["cut", "reset", "hang"])
+async def test_a_refusal_that_breaks_off_keeps_its_meaning(ending: Ending) -> None:
+    script = structs.replace(refusal(429, b'{"error', Retry_After="7"), ending=ending)
+    error = await failed(script, limits=Limits(first_byte_s=30, idle_s=0.05))
+    assert type(error) is errors.RateLimited
+    assert error.retry_after == 7
+
+
+async def test_a_code_of_thousands_of_digits_is_no_status() -> None:
+    error = await failed(stream({"error": {"code": "4" * 5000, "message": "odd"}}))
+    assert "odd" in str(error)
+
+
 async def test_an_error_inside_a_stream_is_typed() -> None:
     begun = chunk({"content": "a"})
     error = await failed(stream(begun, {"error": {"message": f"GPU on fire {KEY}"}}))
@@ -394,6 +503,18 @@ async def test_an_endpoint_that_lingers_after_its_answer_is_not_waited_for(done:
     script = stream(chunk({"content": "a"}, "stop"), done=done, ending="hang")
     limits = Limits(idle_s=30 if done else 0.05, linger_s=0.05)
     assert (await answered(script, limits=limits)).text == "a"
+
+
+async def test_the_end_of_a_whole_answer_is_not_waited_for_long() -> None:
+    script = stream(chunk({"content": "a"}, "stop"), usage(5, 4), done=False, ending="hang")
+    limits = Limits(first_byte_s=2000, idle_s=2000, total_s=2000, closing_s=0.05)
+    answer = await asyncio.wait_for(answered(script, limits=limits), 60)
+    assert (answer.text, answer.usage) == ("a", Usage(5, 4))
+
+
+def test_an_endpoint_that_may_be_slow_has_time_for_the_whole() -> None:
+    assert Limits().whole_s == Limits(first_byte_s=1).whole_s == 600
+    assert Limits(first_byte_s=1000, idle_s=1000).whole_s > 2000
 
 
 async def test_cancelling_closes_the_connection_at_once() -> None:

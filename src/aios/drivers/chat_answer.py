@@ -90,7 +90,8 @@ def decode_chunk(data: bytes) -> Chunk:
 class _OpenCall:
     """A tool call whose arguments are still coming."""
 
-    def __init__(self) -> None:
+    def __init__(self, index: int) -> None:
+        self.index = index
         self.id = ""
         self.name = ""
         self.arguments: list[str] = []
@@ -107,17 +108,36 @@ class _OpenCall:
         self.arguments.append(arguments)
         return len(arguments)
 
+    def is_followed_by(self, piece: _CallPiece) -> bool:
+        """Whether `piece`, of this call's index or of none, begins another call.
+
+        Some endpoints give every call the index 0, some give none and no id either; others send a new id or
+        the name again with every piece of one call.
+        """
+        if piece.function is None or not piece.function.name or (piece.id and piece.id == self.id):
+            return False
+        if piece.index is None:
+            return bool(piece.id) or self._is_whole()
+        return bool(piece.id) and self._is_whole()
+
     def close(self) -> ToolCall:
-        text = "".join(self.arguments).strip()
         if not self.name:
             raise Unavailable("the model called a tool without naming it")
-        try:
-            arguments = _arguments.decode(text) if text else {}
-        except (msgspec.DecodeError, RecursionError):
-            raise Unavailable(
-                f"the model called {self.name!r} with something that is no JSON object"
-            ) from None
+        arguments = self._parsed()
+        if arguments is None:
+            raise Unavailable(f"the model called {self.name!r} with something that is no JSON object")
         return ToolCall(self.id or f"call_{secrets.token_hex(12)}", self.name, arguments)
+
+    def _is_whole(self) -> bool:
+        return any(self.arguments) and self._parsed() is not None
+
+    def _parsed(self) -> Json | None:
+        """The arguments as far as they have come; None where they are no JSON object."""
+        text = "".join(self.arguments).strip()
+        try:
+            return _arguments.decode(text) if text else {}
+        except (msgspec.DecodeError, RecursionError):
+            return None
 
 
 class Answer:
@@ -128,7 +148,7 @@ class Answer:
         self._model = model
         self._max_tokens = job.sampling.max_tokens
         self._text: list[str] = []
-        self._calls: dict[int, _OpenCall] = {}
+        self._calls: list[_OpenCall] = []
         self._num_chars = 0
         self._usage = Usage()
         self._finish_reason: str | None = None
@@ -165,19 +185,21 @@ class Answer:
             self._emit(Delta(text, num_tokens=1))
 
     def _call_at(self, piece: _CallPiece) -> _OpenCall:
-        last = max(self._calls, default=-1)
-        index = piece.index
-        if index is None:
-            starts_anew = not self._calls or (piece.id and piece.id != self._calls[last].id)
-            index = last + 1 if starts_anew else last
-        if index not in self._calls and len(self._calls) >= MAX_CALLS:
+        for call in reversed(self._calls):
+            if piece.index in (None, call.index):
+                if call.is_followed_by(piece):
+                    break
+                return call
+        if len(self._calls) >= MAX_CALLS:
             raise Unavailable(f"the model made more than {MAX_CALLS} tool calls in one answer")
-        return self._calls.setdefault(index, _OpenCall())
+        last = max((call.index for call in self._calls), default=-1)
+        self._calls.append(_OpenCall(last + 1 if piece.index is None else piece.index))
+        return self._calls[-1]
 
     def finish(self) -> Finished:
         """The whole answer. `Unavailable` or `InvalidArgument` when it is none."""
         reason = self._reason()
-        calls = tuple(self._calls[index].close() for index in sorted(self._calls))
+        calls = tuple(call.close() for call in sorted(self._calls, key=lambda call: call.index))
         for call in calls:
             self._emit(Delta(tool_call=call, num_tokens=1))
         return Finished("".join(self._text), calls, reason, self._usage, self._model)

@@ -1,6 +1,6 @@
 """A generation as a request to a chat completions endpoint. Owns the JSON shape, and knows no network."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -10,6 +10,8 @@ from aios.abi.messages import Message, Sampling, ToolCall, ToolSpec
 from aios.drivers.llm import Generation
 
 Json = dict[str, Any]
+_SEED_BITS = (1 << 31) - 1
+"""Most endpoints read a seed as a 32-bit integer, some of them with a sign."""
 UNCHANGED: Mapping[str, str] = MappingProxyType({})
 
 
@@ -34,7 +36,7 @@ def request_body(job: Generation, model: str, fields: Mapping[str, str] = UNCHAN
 def _sampling(sampling: Sampling) -> Json:
     body: Json = {"temperature": sampling.temperature}
     if sampling.temperature > 0 and sampling.seed is not None:
-        body["seed"] = sampling.seed
+        body["seed"] = sampling.seed & _SEED_BITS
     if sampling.top_p < 1:
         body["top_p"] = sampling.top_p
     if sampling.top_k:
@@ -80,4 +82,31 @@ def _tool_choice(choice: str) -> str | Json:
 def _response_format(schema: Json) -> Json:
     if schema == {"type": "object"}:
         return {"type": "json_object"}
-    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
+    answer: Json = {"name": "answer", "schema": schema}
+    if _is_strict(schema):
+        answer["strict"] = True
+    return {"type": "json_schema", "json_schema": answer}
+
+
+def _is_strict(schema: Any) -> bool:
+    """Whether a strict endpoint takes it: every object is closed, and each of its properties required."""
+    try:
+        return all(map(_is_closed, _parts(schema)))
+    except (TypeError, AttributeError, RecursionError):
+        return False  # no JSON Schema; what to say of it is the endpoint's business
+
+
+def _is_closed(schema: Json) -> bool:
+    if "properties" not in schema and "object" not in (schema.get("type") or ()):
+        return True
+    names = schema.get("properties", {}).keys()
+    return schema.get("additionalProperties") is False and names <= frozenset(schema.get("required", ()))
+
+
+def _parts(schema: Json) -> Iterator[Json]:
+    """The schema and those inside it."""
+    yield schema
+    inner = [part for key in ("properties", "$defs") for part in schema.get(key, {}).values()]
+    inner += [*schema.get("anyOf", ()), *([schema["items"]] if "items" in schema else ())]
+    for part in inner:
+        yield from _parts(part)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from msgspec import Struct
 
-from aios.abi.errors import Cancelled, InvalidArgument, Unavailable
+from aios.abi.errors import AiosError, Cancelled, InvalidArgument, Unavailable
 from aios.abi.messages import Delta, Message, ToolSpec
 from aios.drivers.chat_answer import Answer, decode_chunk
 from aios.drivers.chat_request import UNCHANGED, request_body
@@ -34,11 +34,18 @@ class Limits(Struct, frozen=True):
     """From the request to the first byte of the answer's body: a busy server queues before it."""
     idle_s: float = 60.0
     """Between two pieces of the answer."""
-    total_s: float = 600.0
+    total_s: float | None = None
+    """For the whole; None for ten minutes, or more where the endpoint may be slow to begin."""
+    closing_s: float = 5.0
+    """From the end of the answer to `[DONE]`, which some never send; usage may come in between."""
     linger_s: float = 0.5
     """After `[DONE]`, for the end of the body: only then can the connection be used again."""
     max_event: int = 8 * 1024 * 1024
     max_stream: int = 64 * 1024 * 1024
+
+    @property
+    def whole_s(self) -> float:
+        return max(600.0, 5 * self.first_byte_s) if self.total_s is None else self.total_s
 
 
 class OpenAIDriver:
@@ -141,6 +148,7 @@ class _Exchange:
         self._events = EventReader(limits.max_event)
         self._silence = asyncio.timeout(limits.first_byte_s)
         self._num_bytes = 0
+        self._refused: AiosError | None = None
         self._is_done = False
         self._is_stopped = False
 
@@ -148,12 +156,12 @@ class _Exchange:
         """Fill the answer. Returns once it is whole; raises an error of `aios.abi.errors` and no other."""
         limits = self._limits
         try:
-            async with asyncio.timeout(limits.total_s) as total, self._silence:
+            async with asyncio.timeout(limits.whole_s) as total, self._silence:
                 await self._receive(await session.post(url, data=io.BytesIO(body), allow_redirects=False))
         except aiohttp.ServerTimeoutError:
             raise Unavailable(f"the endpoint did not connect within {limits.connect_s:g} s") from None
         except TimeoutError:
-            self._end(f"did not finish within {limits.total_s:g} s" if total.expired() else self._silent())
+            self._end(f"did not finish within {limits.whole_s:g} s" if total.expired() else self._silent())
         except (aiohttp.ClientError, OSError) as error:
             if self._num_bytes:
                 self._end("broke off in the middle of its answer")
@@ -175,6 +183,8 @@ class _Exchange:
         """The stream is over, by `fault`; which is none of the caller's business if the answer is whole."""
         if self._is_stopped:
             raise Cancelled("the core was closed")
+        if self._refused is not None:
+            raise self._refused
         is_whole = self._answer.is_complete or (self._is_done and not self._answer.is_empty)
         if not is_whole:
             raise Unavailable(f"the endpoint {fault}")
@@ -182,8 +192,9 @@ class _Exchange:
     async def _receive(self, response: aiohttp.ClientResponse) -> None:
         try:
             if response.status != 200:
-                body = await self._read(response, MAX_REFUSAL)
-                raise refusal(response.status, response.headers, self._redacted(body), time.time())
+                # Its status and headers count even if its body breaks off.
+                self._refused = self._refusal(response, b"")
+                raise self._refusal(response, await self._read(response, MAX_REFUSAL))
             if response.content_type == "application/json":
                 self._take(await self._read(response, self._limits.max_event))
             else:
@@ -192,6 +203,9 @@ class _Exchange:
         finally:
             # At the end of the body the connection is back in the pool already; before, this closes it.
             response.close()
+
+    def _refusal(self, response: aiohttp.ClientResponse, body: bytes) -> AiosError:
+        return refusal(response.status, response.headers, self._redacted(body), time.time())
 
     async def _follow(self, response: aiohttp.ClientResponse) -> None:
         async for piece in response.content.iter_any():
@@ -217,7 +231,7 @@ class _Exchange:
         self._num_bytes += len(piece)
         if self._num_bytes > self._limits.max_stream:
             raise Unavailable(f"the endpoint sent more than {self._limits.max_stream} bytes for one answer")
-        if not self._is_done:
+        if not (self._is_done or self._answer.is_complete):
             self._wait_at_most(self._limits.idle_s)
 
     def _take(self, data: bytes, *, is_cut: bool = False) -> None:
@@ -236,6 +250,8 @@ class _Exchange:
         if chunk.error:
             raise failure(self._redacted(data), time.time())
         self._answer.add(chunk)
+        if self._answer.is_complete:
+            self._wait_at_most(min(self._limits.closing_s, self._limits.idle_s))
 
     def _wait_at_most(self, seconds: float) -> None:
         self._silence.reschedule(asyncio.get_running_loop().time() + seconds)

@@ -33,6 +33,7 @@ _OVERFLOW = re.compile(
     r"context[ _-]?(length|window|size)|maximum context|(prompt|input) (is|was) too long|too many tokens",
     re.IGNORECASE,
 )
+_STATUS = re.compile(r"[45][0-9]{2}")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -68,7 +69,7 @@ def _rejected(status: int, code: str, said: str, later: float | None) -> AiosErr
 def failure(event: bytes, now: float) -> AiosError:
     """The error that a provider reports by an event, inside a stream that had begun with a success."""
     code, sentence = _read(event)
-    if code.isdecimal() and 400 <= int(code) < 600:
+    if _STATUS.fullmatch(code):
         return refusal(int(code), {}, event, now)
     if code in _OVERFLOW_CODES or _OVERFLOW.search(sentence):
         return ContextOverflow(sentence)
