@@ -33,20 +33,24 @@ TOOLS = (
 )
 
 
+def allowed(grammar, chat):
+    """The tokens that may come next."""
+    logits = np.zeros(chat.vocab_size, dtype=np.float32)
+    grammar.restrict(logits)
+    return np.flatnonzero(np.isfinite(logits)).tolist()
+
+
 def say(chat, tools, draw, num_tokens):
     """A reply of tokens drawn from those allowed; then calls are brought to their end as soon as may be."""
-    grammar, parser = CallGrammar(chat, tools), chat.parser(tools)
+    grammar, parser, calls = CallGrammar(chat, tools), chat.parser(tools), []
     for place in range(num_tokens + 400):
-        allowed = [token for token in range(chat.vocab_size) if grammar.allows(token)]
-        assert allowed
-        logits = np.zeros(chat.vocab_size, dtype=np.float32)
-        grammar.restrict(logits)
-        assert [int(token) for token in np.flatnonzero(np.isfinite(logits))] == allowed
-        token = chat.end_id if place >= num_tokens and chat.end_id in allowed else draw(allowed)
+        tokens = allowed(grammar, chat)
+        assert tokens
+        token = chat.end_id if place >= num_tokens and chat.end_id in tokens else draw(tokens)
         grammar.feed(token)
-        parser.feed(token)
+        calls += [delta.tool_call for delta in parser.feed(token) if delta.tool_call]
         if token == chat.end_id:
-            return parser.finish()[1]
+            return calls
     raise AssertionError("the reply has no end")
 
 
@@ -71,11 +75,10 @@ def test_every_call_is_valid(chat, random, num_tokens):
 
 @pytest.mark.parametrize("tools", [(), TOOLS])
 def test_only_tools_in_view_make_a_call_possible(chat, tools):
-    grammar = CallGrammar(chat, tools)
-    assert grammar.allows(chat.controls["<|call|>"]) == bool(tools)
-    assert grammar.allows(chat.end_id)
-    for name in ("arg", "val", "item"):
-        assert not grammar.allows(chat.controls[f"<|{name}|>"])
+    tokens = allowed(CallGrammar(chat, tools), chat)
+    assert (chat.controls["<|call|>"] in tokens) == bool(tools)
+    assert chat.end_id in tokens
+    assert not {chat.controls[f"<|{name}|>"] for name in ("arg", "val", "item")} & set(tokens)
 
 
 def test_a_list_of_no_choices_is_free_text(chat):
@@ -83,6 +86,16 @@ def test_a_list_of_no_choices_is_free_text(chat):
     grammar = CallGrammar(chat, [ToolSpec("pick", "Pick", parameters)])
     head = [chat.controls["<|call|>"], *chat.encode_text("pick")]
     for token in [*head, chat.controls["<|arg|>"], *chat.encode_text("mode"), chat.controls["<|val|>"]]:
-        assert grammar.allows(token)
+        assert token in allowed(grammar, chat)
         grammar.feed(token)
-    assert all(grammar.allows(token) for token in chat.encode_text(" any"))
+    assert set(chat.encode_text(" any")) <= set(allowed(grammar, chat))
+
+
+def test_the_choices_of_a_list_that_may_be_null_are_kept(chat):
+    days = {"anyOf": [{"type": "array", "items": {"enum": ["mon", "tue"]}}, {"type": "null"}]}
+    grammar = CallGrammar(chat, [ToolSpec("pick", "Pick", {"type": "object", "properties": {"days": days}})])
+    head = [chat.controls["<|call|>"], *chat.encode_text("pick")]
+    for token in [*head, chat.controls["<|arg|>"], *chat.encode_text("days"), chat.controls["<|val|>"]]:
+        grammar.feed(token)
+    starts = {chat.encode_text(text)[0] for text in (" mon", " tue")}
+    assert set(allowed(grammar, chat)) == starts

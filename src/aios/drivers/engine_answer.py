@@ -123,7 +123,6 @@ class Answer:
 
     def _cut(self, deltas: list[Delta]) -> None:
         """At a limit: a call that is not whole, or a character, goes out as the text it is."""
-        shown = len(self._parser.text)
-        text, _ = self._parser.finish(cut=True)
-        self._show(Delta(text[shown:]), deltas)
+        for delta in self._parser.cut():
+            self._show(delta, deltas)
         self._report("" if self._stops.met else self._stops.flush(), None, deltas)

@@ -6,12 +6,12 @@ Owns what the engine takes and what it does not. It knows the chat template and 
 from collections.abc import Sequence
 
 from aios.abi.errors import ContextOverflow, InvalidArgument
-from aios.abi.messages import Message, ToolSpec
+from aios.abi.messages import Message, ToolCall, ToolSpec
 from aios.drivers.engine_answer import Answer
 from aios.drivers.engine_snapshots import Run
 from aios.drivers.llm import Generation
 from aios.drivers.models.chat import ChatFormat
-from aios.drivers.models.schema_text import tool_line
+from aios.drivers.models.schema_text import choices_of, is_list, items_of, tool_line, value_texts
 
 UNREADABLE = (TypeError, AttributeError, ValueError, KeyError, IndexError, RecursionError)
 """What the chat template raises on JSON that is no JSON Schema."""
@@ -43,17 +43,33 @@ class Prompts:
     ) -> list[int]:
         """The tokens of a prompt. `InvalidArgument` where it can't be written."""
         try:
-            self._refuse_hopeless(messages, tools)
+            self._refuse_hopeless(messages, () if tool_choice == "none" else tools)
             return self._chat.encode(messages, tools, tool_choice)
         except UNREADABLE as error:
             raise InvalidArgument(f"messages and tools do not make a prompt: {error!r}") from error
 
     def _refuse_hopeless(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> None:
         """Refuse what is far too long unread: to split megabytes into tokens would hold up everybody."""
-        length = sum(len(message.text) for message in messages) + sum(len(tool_line(tool)) for tool in tools)
+        length = sum(map(_message_chars, messages)) + sum(map(_tool_chars, tools))
         if length > self._window * self._longest_token:
             limit = f"{self._model} takes {self._window} tokens"
             raise ContextOverflow(f"the prompt has {length} characters; {limit}")
+
+
+def _message_chars(message: Message) -> int:
+    return len(message.text) + sum(map(_call_chars, message.tool_calls))
+
+
+def _call_chars(call: ToolCall) -> int:
+    values = [text for value in call.arguments.values() for text in value_texts(value)]
+    return len(call.name) + sum(map(len, call.arguments)) + sum(map(len, values))
+
+
+def _tool_chars(tool: ToolSpec) -> int:
+    """What a tool has to be read: its line, or the choices of its lists, which the line may leave out."""
+    fields = tool.parameters.get("properties", {}).values()
+    choices = [text for field in fields if is_list(field) for text in choices_of(items_of(field)) or ()]
+    return max(len(tool_line(tool)), sum(map(len, choices)))
 
 
 def _callable(job: Generation) -> tuple[ToolSpec, ...]:

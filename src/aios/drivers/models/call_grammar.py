@@ -68,10 +68,6 @@ class CallGrammar:
             logits[:] = -np.inf
             logits[self._only] = kept
 
-    def allows(self, token: int) -> bool:
-        """Whether this token may come next."""
-        return token not in self._not if self._only is None else token in self._only
-
     def _begin(self, part: Part, texts: Iterable[str] | None) -> None:
         self._part, self._written = part, []
         self._choices = None if texts is None else [self._chat.encode_text(text) for text in texts]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aios.abi.messages import Delta, Message, ToolCall, ToolSpec
-from aios.drivers.models.schema_text import read_value, tool_line, value_text
+from aios.drivers.models.schema_text import read_value, tool_line, value_texts
 
 CONTROLS = (
     *("<|system|>", "<|tools|>", "<|user|>", "<|assistant|>", "<|tool|>"),
@@ -93,12 +93,10 @@ class ChatFormat:
         return [*out, self.end_id]
 
     def _encode_value(self, value: Any) -> list[int]:
-        if not isinstance(value, list):
-            return self.encode_text(" " + value_text(value))
         out: list[int] = []
-        for index, item in enumerate(value):
+        for index, text in enumerate(value_texts(value)):
             out += [self.controls["<|item|>"]] if index else []
-            out += self.encode_text(" " + value_text(item))
+            out += self.encode_text(" " + text)
         return out
 
     def begun(self, prompt: Sequence[int]) -> Sequence[int]:
@@ -121,8 +119,6 @@ class ReplyParser:
         self._schemas = {tool.name: tool.parameters for tool in tools}
         self._symbols = {token: symbol for symbol, token in chat.controls.items()}
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._text: list[str] = []
-        self._calls: list[ToolCall] = []
         self._open: list[int] | None = None  # tokens of the call being read, without its first symbol
         self._unreported = 0
         opened = chat.begun(prefix_tokens)
@@ -131,11 +127,6 @@ class ReplyParser:
         for token in opened:
             self.feed(token)
         self._unreported = 0
-
-    @property
-    def text(self) -> str:
-        """The text said so far, without calls."""
-        return "".join(self._text)
 
     def feed(self, token: int) -> list[Delta]:
         """Take one token; give what became whole by it: text up to a whole character, or finished calls."""
@@ -150,17 +141,12 @@ class ReplyParser:
             return []
         return self._say(self._decoder.decode(self._chat.surface(token)))
 
-    def finish(self, cut: bool = False) -> tuple[str, tuple[ToolCall, ...]]:
-        """End the reply and give all of it. With `cut` an open call is incomplete and goes out as text."""
-        if cut and self._open is not None:
-            self._say(self._chat.decode(self._open))
-            self._open = None
-        self._close()
-        return self.text, tuple(self._calls)
+    def cut(self) -> list[Delta]:
+        """The reply goes no further: a call or a character that is not whole goes out as the text it is."""
+        tokens, self._open = self._open, None
+        return self._close() if tokens is None else self._say(self._chat.decode(tokens))
 
     def _say(self, text: str, call: ToolCall | None = None) -> list[Delta]:
-        if text:
-            self._text.append(text)
         if not text and call is None:
             return []
         num_tokens, self._unreported = self._unreported, 0
@@ -175,7 +161,6 @@ class ReplyParser:
             return self._say(self._chat.decode(tokens))
         call = ToolCall(id=f"call_{self._next_call}", name=name, arguments=arguments)
         self._next_call += 1
-        self._calls.append(call)
         return self._say("", call)
 
     def _read_call(self, tokens: list[int]) -> tuple[str, dict[str, Any]]:

@@ -123,6 +123,11 @@ def _read_json(text: str) -> Any:
         return None
 
 
+def value_texts(value: Any) -> list[str]:
+    """The texts that a value is written as: one, or of a list one for each item."""
+    return [value_text(item) for item in value] if isinstance(value, list) else [value_text(value)]
+
+
 def value_text(value: Any) -> str:
     """A value as a call carries it: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
