@@ -68,7 +68,7 @@ def work(order: Order, channel: socket.socket, folder: str, supervisor: int) -> 
     status = 1
     try:
         _settle_in(supervisor, folder)
-        confine(order.limits, folder, _readable(order))
+        confine(order.limits, folder, _readable(order), order.protected)
         _serve(order, channel)
         status = 0
     except BaseException:
