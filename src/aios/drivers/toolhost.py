@@ -109,14 +109,30 @@ def _children() -> list[int]:
 
 
 def _remove(folder: str) -> None:
-    """Remove what the tool left. (`shutil` can, but loads compressors into every host.)"""
-    for parent, folders, files in os.walk(folder, topdown=False):
-        for name in (*folders, *files):
-            path = os.path.join(parent, name)
-            with contextlib.suppress(OSError):
-                (os.rmdir if name in folders and not os.path.islink(path) else os.unlink)(path)
-    with contextlib.suppress(OSError):
-        os.rmdir(folder)
+    """Remove what the tool left, however deep and whatever its modes. (`shutil` loads much into every host.)
+
+    Each folder inside is moved up to `folder` first, so that no path grows long.
+    """
+    folders = [folder]
+    salt = os.urandom(8).hex()
+    for parent in folders:
+        with contextlib.suppress(OSError):
+            os.chmod(parent, 0o700)
+            for name in os.listdir(parent):
+                path = os.path.join(parent, name)
+                if os.path.isdir(path) and not os.path.islink(path):
+                    folders.append(_moved(path, os.path.join(folder, f"{salt}-{len(folders)}")))
+                else:
+                    os.unlink(path)
+    for path in reversed(folders):
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
+
+
+def _moved(path: str, to: str) -> str:
+    os.chmod(path, 0o700)
+    os.rename(path, to)
+    return to
 
 
 if __name__ == "__main__":
