@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from aios.abi.errors import InvalidArgument, PermissionDenied, Unauthenticated
 from aios.sdk.agent import Connection
@@ -15,8 +14,6 @@ from aios.sdk.transport import Http, InProcess, Transport, UnixSocket
 if TYPE_CHECKING:
     from aios.kernel.config import Config
     from aios.kernel.kernel import Kernel
-
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @asynccontextmanager
@@ -27,18 +24,20 @@ async def connect(
 
     `where` is a socket (`unix:/path`, or a path), an address (`http://127.0.0.1:8000`), a `Kernel` that
     runs in this process, or None: then `AIOS_URL` says, and without it a kernel is started here, from
-    `config` or `Config.load()`, and shut down at the end. `token` says as whom: else `AIOS_TOKEN`, else the
-    operator, whose token lies in the data folder (for a kernel on this machine only).
+    `config` or what `AIOS_CONFIG` names, and shut down at the end. `token` says as whom: else `AIOS_TOKEN`
+    (but for a `Kernel`), else the operator, whose token lies in the data folder. Over HTTP that one is never
+    taken from there: any program may listen on a port, while the socket is known to be this user's.
 
     Raises `Unauthenticated` where no token is found, `PermissionDenied` where others can read the file.
     """
     place = where or (os.environ.get("AIOS_URL") if config is None else None)
     if place is None:
-        async with _own_kernel(config) as kernel, _connected_to(kernel, token) as connection:
+        chosen = token or os.environ.get("AIOS_TOKEN")
+        async with _own_kernel(config) as kernel, _connected_to(kernel, chosen) as connection:
             yield connection
     elif isinstance(place, str | Path):
-        transport, folder = _transport_to(str(place))
-        async with _connected(transport, token or _found_token(folder)) as connection:
+        transport = _transport_to(str(place))
+        async with _connected(transport, token or found_token(str(place))) as connection:
             yield connection
     else:
         async with _connected_to(place, token) as connection:
@@ -62,30 +61,38 @@ def _own_kernel(config: "Config | None") -> "Kernel":
     from aios.kernel.config import Config
     from aios.kernel.kernel import Kernel
 
-    return Kernel(config or Config.load())
+    file = os.environ.get("AIOS_CONFIG")
+    return Kernel(config or Config.load(Path(file) if file else None))
 
 
-def _transport_to(place: str) -> tuple[Transport, Path | None]:
-    """The way there, and the data folder of the kernel where it is this machine's."""
+def _transport_to(place: str) -> Transport:
+    path = socket_of(place)
+    return Http(place) if path is None else UnixSocket(path)
+
+
+def socket_of(place: str) -> Path | None:
+    """The socket's path; None where `place` is an HTTP address. `InvalidArgument` where it is neither."""
     if place.startswith(("http://", "https://")):
-        return Http(place), _data_folder() if urlsplit(place).hostname in _LOOPBACK else None
+        return None
     if "://" in place:
         raise InvalidArgument(f"{place!r} is no kernel's address: use unix:/path or http://host:port")
-    path = Path(place.removeprefix("unix:")).expanduser()
-    return UnixSocket(path), path.parent if (path.parent / "operator.token").exists() else _data_folder()
+    return Path(place.removeprefix("unix:")).expanduser()
+
+
+def found_token(place: str, data: Path | None = None) -> str:
+    """`AIOS_TOKEN`, else the operator's: it lies beside the socket, else in `data` or the default folder."""
+    token = os.environ.get("AIOS_TOKEN")
+    if token:
+        return token
+    path = socket_of(place)
+    if path is None:
+        raise Unauthenticated("give a token, or set AIOS_TOKEN: the operator's is for the socket only")
+    has_own = (path.parent / "operator.token").exists()
+    return operator_token(path.parent if has_own else data or _data_folder())
 
 
 def _data_folder() -> Path:
     return Path(os.environ.get("AIOS_DATA", "~/.aios")).expanduser()
-
-
-def _found_token(folder: Path | None) -> str:
-    token = os.environ.get("AIOS_TOKEN")
-    if token:
-        return token
-    if folder is None:
-        raise Unauthenticated("give a token, or set AIOS_TOKEN: the operator's is for this machine only")
-    return operator_token(folder)
 
 
 def operator_token(folder: Path) -> str:

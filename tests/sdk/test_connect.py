@@ -24,8 +24,13 @@ def _no_environment(monkeypatch, tmp_path):
 
 async def test_the_environment_says_where(kernel, monkeypatch):
     async with serving(kernel, kernel.config) as address:
-        for where in (f"unix:{address.socket}", str(address.socket), address.url):
+        for where, token in (
+            (f"unix:{address.socket}", ""),
+            (str(address.socket), ""),
+            (address.url, kernel.operator_token),
+        ):
             monkeypatch.setenv("AIOS_URL", where)
+            monkeypatch.setenv("AIOS_TOKEN", token)
             async with aios.connect() as connection:
                 assert (await connection.process.list()).processes
 
@@ -57,11 +62,25 @@ def test_a_secret_that_others_can_read_is_not_used(tmp_path):
         operator_token(tmp_path)
 
 
-async def test_the_operators_secret_never_leaves_this_machine(tmp_path):
+@pytest.mark.parametrize("where", ["http://aios.example:8000", "http://127.0.0.1:8000", "https://localhost"])
+async def test_the_operators_secret_goes_over_the_socket_only(tmp_path, where):
+    """Who listens on a port of this machine may be anybody."""
     (tmp_path / "operator.token").touch(0o600)
     with pytest.raises(Unauthenticated, match="AIOS_TOKEN"):
-        async with aios.connect("http://aios.example:8000"):
+        async with aios.connect(where):
             pass
+
+
+async def test_a_kernel_of_its_own_is_the_one_that_the_environment_describes(tmp_path, monkeypatch):
+    configuration = tmp_path / "elsewhere.toml"
+    core = 'kind = "openai"\nmodel = "m"\nbase_url = "http://127.0.0.1:9/v1"'
+    configuration.write_text(f'[[cores]]\nname = "far"\n{core}\n')
+    monkeypatch.setenv("AIOS_CONFIG", str(configuration))
+    async with aios.connect() as connection:
+        durable = await connection.process.spawn("mine", durable=True)
+    monkeypatch.setenv("AIOS_TOKEN", durable.token)
+    async with aios.connect() as connection:
+        assert (await connection.process.usage()).pid == durable.pid
 
 
 @pytest.mark.parametrize("where", ["ftp://here", "tcp://localhost:1"])
