@@ -78,9 +78,14 @@ def aios(data) -> Aios:
 
 
 @pytest.fixture
-def start(data, tmp_path):
-    """Starts `aios serve` with these words, on a remote core; what still runs at the end is killed."""
+def remote_core(tmp_path) -> None:
+    """A kernel that is started here needs no model."""
     (tmp_path / "aios.toml").write_text(TOML)
+
+
+@pytest.fixture
+def start(data, tmp_path, remote_core):
+    """Starts `aios serve` with these words, on a remote core; what still runs at the end is killed."""
     started = []
 
     def begin(*words: str) -> subprocess.Popen:

@@ -3,7 +3,9 @@
 import asyncio
 import json
 
+import msgspec
 import pytest
+import typer
 
 from aios.abi import syscalls as sc
 from aios.abi.errors import ApprovalDenied
@@ -44,6 +46,54 @@ async def test_what_waits_is_listed_and_approved(aios, wish):
     assert (await aios("approve", approval["id"])).stdout == f"approved {approval['id']}\n"
     assert await wish == sc.Done()
     assert (await aios("approve", approval["id"])).exit_code == 1
+
+
+async def test_list_decides_nothing(aios, wish):
+    (approval,) = json.loads((await aios("approve", "--json")).stdout)["approvals"]
+    result = await aios("approve", "--list", approval["id"])
+    assert (result.exit_code, "--list" in result.stderr) == (2, True)
+    assert not wish.done()
+
+
+async def test_one_that_fails_neither_stops_nor_hides_the_others(aios, wish):
+    (approval,) = json.loads((await aios("approve", "--json")).stdout)["approvals"]
+    result = await aios("approve", "none1", approval["id"], "none2", "--json")
+    assert result.exit_code == 1
+    answer = json.loads(result.stdout)
+    assert answer["approved"] == [approval["id"]]
+    assert [failed["id"] for failed in answer["failed"]] == ["none1", "none2"]
+    assert answer["error"]["code"] == "not_found"
+    assert await wish == sc.Done()
+
+
+async def test_one_that_has_expired_meanwhile_does_not_end_the_asking(aios, wish, kernel, monkeypatch):
+    (approval,) = json.loads((await aios("approve", "--json")).stdout)["approvals"]
+    gone = sc.Approval("gone", 1, "p", "storage.delete", "delete", 0.0, 0.0)
+    still_here = msgspec.convert(approval, sc.Approval)
+    monkeypatch.setattr("aios.cli.approve._has_person", lambda: True)
+
+    async def both(_):
+        return [gone, still_here]
+
+    monkeypatch.setattr("aios.cli.approve._pending", both)
+    result = await aios("approve", stdin="y\ny\n")
+    assert (result.exit_code, "not_found" in result.stderr) == (1, True)
+    assert f"approved {approval['id']}" in result.stdout
+    assert await wish == sc.Done()
+
+
+async def test_ctrl_c_at_the_question_leaves(aios, wish, monkeypatch):
+    """The question stands outside of any event loop, which would keep Ctrl-C for itself."""
+
+    def interrupted(*_, **__):
+        with pytest.raises(RuntimeError):
+            asyncio.get_running_loop()
+        raise typer.Abort
+
+    monkeypatch.setattr("aios.cli.approve._has_person", lambda: True)
+    monkeypatch.setattr("typer.prompt", interrupted)
+    assert (await aios("approve")).exit_code == 130
+    assert not wish.done()
 
 
 async def test_denied(aios, wish):

@@ -1,5 +1,7 @@
 """`k=v` words become typed calls."""
 
+import io
+
 import pytest
 
 from aios.abi import syscalls as sc
@@ -52,6 +54,20 @@ def test_a_value_comes_from_a_file(tmp_path):
 def test_what_is_wrong_is_named(words, part):
     with pytest.raises(InvalidArgument, match=part.replace("`", ".").replace("…", ".")):
         parse_call("memory.add", words)
+
+
+@pytest.mark.parametrize(
+    "word", ["text=\udcff", "tags=" + "[" * 100_000, "tags=[123456789012345678901234567890]"]
+)
+def test_what_cannot_be_sent_is_told(word):
+    with pytest.raises(InvalidArgument):
+        parse_call("memory.add", [word])
+
+
+def test_bytes_on_stdin_are_told(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe"), encoding="utf-8"))
+    with pytest.raises(InvalidArgument, match="UTF-8"):
+        parse_call("memory.add", ["text=@-"])
 
 
 def test_an_unknown_call_is_named():

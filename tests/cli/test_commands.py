@@ -9,6 +9,10 @@ from typer.testing import CliRunner
 
 from aios.abi import syscalls as sc
 from aios.cli.main import app
+from aios.cli.output import visible
+from aios.kernel.config import Config
+from aios.server.app import serving
+from aios.server.socket import SocketServer
 
 COMMANDS = ["demo", "serve", "run", "ps", "top", "kill", "suspend", "resume", "call", "approve", "bench"]
 
@@ -88,6 +92,56 @@ async def test_an_error_is_one_line_and_exit_code_1(aios, kernel):
     assert json.loads(result.stdout)["error"]["code"] == "not_found"
 
 
+async def test_one_that_fails_neither_stops_nor_hides_the_others(aios, kernel):
+    spawned = [await aios("call", "process.spawn", f"agent=a{n}", "durable=true") for n in range(2)]
+    first, last = (str(json.loads(result.stdout)["pid"]) for result in spawned)
+    result = await aios("kill", first, "999", last)
+    assert (result.exit_code, result.stdout) == (1, f"killed {first} {last}\n")
+    assert result.stderr.startswith("aios: not_found: ")
+    assert "999" in result.stderr
+    result = await aios("suspend", "998", "999", "--json")
+    assert json.loads(result.stdout)["suspended"] == []
+    assert [failed["id"] for failed in json.loads(result.stdout)["failed"]] == [998, 999]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("call", "nosuch.x"),
+        ("call", "memory.add"),
+        ("call", "memory.add", "txt=x"),
+        ("--url", "http://127.0.0.1:9", "--token", "t", "ps"),
+        ("--url", "http://127.0.0.1:port", "--token", "t", "ps"),
+        ("--url", "unix:/no/such/socket", "--token", "t", "ps"),
+        ("--url", "ftp://here", "--token", "t", "ps"),
+    ],
+)
+async def test_what_could_not_be_tried_is_exit_code_2(aios, words):
+    result = await aios(*words)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+
+
+async def test_a_timeout_without_end_is_refused(aios, kernel):
+    result = await aios("call", "tool.list", "--timeout", "inf")
+    assert (result.exit_code, "timeout" in result.stderr) == (2, True)
+
+
+async def test_the_data_folder_counts_beside_a_socket_elsewhere(aios, kernel, tmp_path):
+    elsewhere = SocketServer(kernel, tmp_path / "elsewhere")
+    await elsewhere.start()
+    assert (await aios("--url", f"unix:{tmp_path}/elsewhere", "approve")).exit_code == 0
+    await elsewhere.close()
+
+
+async def test_http_wants_a_token_of_its_own(aios, kernel):
+    data = kernel.config.data
+    async with serving(kernel, Config(data=data, port=0, socket=data / "other")) as address:
+        result = await aios("--url", address.url, "ps")
+        assert (result.exit_code, "AIOS_TOKEN" in result.stderr) == (2, True)
+        result = await aios("--url", address.url, "ps", env={"AIOS_TOKEN": kernel.operator_token})
+        assert result.exit_code == 0
+
+
 async def test_call_writes_and_reads(aios, kernel):
     written = await aios("call", "storage.write", "path=a.md", "content=@-", stdin="hello")
     assert json.loads(written.stdout)["size"] == 5
@@ -113,6 +167,12 @@ async def test_call_streams(aios, kernel, answers):
     assert lines[-1]["reply"]["text"] == "not to be"
 
 
+async def test_an_error_of_a_stream_is_one_line_too(aios, kernel):
+    result = await aios("call", "llm.generate", "messages=hi", "model=none", "--stream", "--json")
+    (line,) = result.stdout.splitlines()
+    assert json.loads(line)["error"]["code"] == "not_found"
+
+
 async def test_call_without_a_name_is_wrong_usage(aios):
     assert (await aios("call")).exit_code == 2
 
@@ -134,3 +194,19 @@ async def test_text_of_agents_cannot_steer_the_terminal(aios, kernel, answers):
     answers.append("\x1b[2J gone")
     result = await aios("call", "llm.generate", "messages=hi", "--stream")
     assert "\x1b" not in result.stdout
+    result = await aios("call", "storage.read", "path=\x1b[2J")
+    assert result.exit_code == 1
+    assert "\x1b" not in result.stderr
+
+
+@pytest.mark.parametrize("text", ["1\u00a0000", "5\u202fkg", "東\u3000京", "👩\u200d🚀", "a\tb\nc"])
+def test_text_that_steers_nothing_stays(text):
+    assert visible(text) == text
+
+
+@pytest.mark.parametrize(
+    "mark",
+    ["\x00", "\r", "\x7f", "\x9b", "\u2028", "\u2029", "\u202e", "\u2066", "\u200f", "\u061c", "\ud800"],
+)
+def test_marks_that_steer_are_replaced(mark):
+    assert visible(f"a{mark}b") == "a\ufffdb"

@@ -1,10 +1,12 @@
 """`aios run`: finds the agent, runs it on the kernel that is there, and says what became of it."""
 
 import json
+import sys
 
 import pytest
 
 from aios.abi.messages import Message, ToolCall
+from aios.abi.syscalls import LlmGenerate
 from aios.cli.output import Unusable
 from aios.cli.target import load
 
@@ -15,6 +17,15 @@ import aios
 async def echo(agent, task):
     await agent.storage.write("said.md", task)
     return f"{agent.name}: {task}"
+"""
+
+TOOL = """
+def hello_of_the_file() -> str:
+    return "hello"
+
+async def main(agent, task):
+    await agent.tools.register(hello_of_the_file)
+    return (await agent.tools.call("hello_of_the_file")).text
 """
 
 
@@ -42,6 +53,42 @@ async def test_a_terminal_sees_the_agent_at_work(aios, kernel, answers, monkeypa
     result = await aios("run", "react", "What is 12% of 80?")
     assert result.stdout == "It is 9.6.\n"
     assert result.stderr == 'Let me see.\n→ calculate {"expression": "12% of 80"}\n  9.6\nIt is 9.6.\n'
+
+
+async def test_watching_does_not_make_a_stream_of_an_answer(aios, kernel, answers, monkeypatch):
+    """A generation that has streamed is not tried again."""
+    monkeypatch.setattr("aios.cli.run._has_audience", lambda: True)
+    emits = []
+    trap = kernel.trap
+
+    async def watched_trap(token, call, *, emit=None, timeout_s=None):
+        if isinstance(call, LlmGenerate):
+            emits.append(emit)
+        return await trap(token, call, emit=emit, timeout_s=timeout_s)
+
+    monkeypatch.setattr(kernel, "trap", watched_trap)
+    answers.append("It is 9.6.")
+    assert (await aios("run", "react", "What is 12% of 80?")).stderr == "It is 9.6.\n"
+    assert emits == [None]
+
+
+async def test_an_agent_from_a_module_of_this_folder(aios, kernel, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.path", [place for place in sys.path if place not in ("", str(tmp_path))])
+    (tmp_path / "of_this_folder.py").write_text(AGENTS)
+    result = await aios("run", "of_this_folder:echo", "hello")
+    assert (result.stdout, result.stderr) == ("echo: hello\n", "")
+
+
+async def test_a_tool_of_the_agents_file_runs_on_the_running_kernel(aios, kernel, tmp_path):
+    (tmp_path / "with_tool.py").write_text(TOOL)
+    result = await aios("run", f"{tmp_path}/with_tool.py:main")
+    assert (result.stdout, result.stderr) == ("hello\n", "")
+
+
+async def test_a_kernel_of_its_own_knows_whose_token_it_is(aios, remote_core, tmp_path):
+    (tmp_path / "agents.py").write_text(AGENTS)
+    result = await aios("--token", "nobody's", "run", f"{tmp_path}/agents.py", "hello")
+    assert (result.exit_code, "unauthenticated" in result.stderr) == (1, True)
 
 
 async def test_an_agent_that_raises_is_told_by_its_line(aios, kernel, tmp_path):

@@ -2,16 +2,27 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aios.cli.connection import open_kernel, settings_of
-from aios.cli.output import JsonFlag, execute, print_json, visible
+from aios.cli.connection import Settings, open_kernel, settings_of
+from aios.cli.each import Outcome, report, report_and_leave, try_each
+from aios.cli.output import (
+    EXIT_FAILED,
+    EXIT_UNUSABLE,
+    JsonFlag,
+    Unusable,
+    errors_told,
+    execute,
+    fail,
+    print_json,
+    visible,
+)
 
 if TYPE_CHECKING:
     from aios.abi.syscalls import Approval
-    from aios.sdk.agent import Connection
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", show_default=False)]
 
@@ -35,49 +46,54 @@ def approve(
       aios approve a1 a2 --deny
     """
 
-    async def work() -> None:
-        async with open_kernel(settings_of(context)) as kernel:
-            if ids:
-                await _decide(kernel, ids, deny)
-                _report(ids, deny, json)
-            else:
-                await _go_through(kernel, ask=not (json or list_only) and _has_person(), json=json)
-
-    execute(work, json=json)
+    settings = settings_of(context)
+    if ids and list_only:
+        fail(Unusable("--list decides nothing: leave it out, or the IDs"), json=json, exit_code=EXIT_UNUSABLE)
+    if ids:
+        outcome = execute(lambda: _decide(settings, ids, deny), json=json)
+        report_and_leave(_verb(deny), outcome, json=json)
+        return
+    pending = execute(lambda: _pending(settings), json=json)
+    if json:
+        print_json({"approvals": pending})
+    elif not pending:
+        print("nothing waits for a person")
+    elif not _go_through(settings, pending, ask=not list_only and _has_person()):
+        raise typer.Exit(EXIT_FAILED)
 
 
 def _has_person() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-async def _decide(kernel: "Connection", ids: list[str], deny: bool) -> None:
-    from aios.abi.syscalls import AccessApprove, AccessDeny, Done
-
-    for approval_id in ids:
-        call = AccessDeny(approval_id=approval_id) if deny else AccessApprove(approval_id=approval_id)
-        await kernel.expect(call, Done)
+def _verb(deny: bool) -> str:
+    return "denied" if deny else "approved"
 
 
-def _report(ids: list[str], deny: bool, json: bool) -> None:
-    verb = "denied" if deny else "approved"
-    if json:
-        print_json({verb: ids})
-    else:
-        print(f"{verb} {' '.join(ids)}")
+async def _decide(settings: Settings, ids: list[str], deny: bool) -> Outcome:
+    from aios.abi.syscalls import AccessApprove, AccessDeny
+
+    decision = AccessDeny if deny else AccessApprove
+    async with open_kernel(settings) as kernel:
+        return await try_each(kernel, [(name, decision(approval_id=name)) for name in ids])
 
 
-async def _go_through(kernel: "Connection", *, ask: bool, json: bool) -> None:
+async def _pending(settings: Settings) -> "Sequence[Approval]":
     from aios.abi.syscalls import AccessPending, Approvals
 
-    pending = (await kernel.expect(AccessPending(), Approvals)).approvals
-    if json:
-        print_json({"approvals": pending})
-    elif not pending:
-        print("nothing waits for a person")
-    for approval in () if json else pending:
-        print(_line(approval, time.time()))
-        if ask:
-            await _ask(kernel, approval)
+    async with open_kernel(settings) as kernel:
+        return (await kernel.expect(AccessPending(), Approvals)).approvals
+
+
+def _go_through(settings: Settings, pending: "Sequence[Approval]", *, ask: bool) -> bool:
+    """Show each, and ask about it where that is wanted; whether all answers had their effect."""
+    all_done = True
+    with errors_told():
+        for approval in pending:
+            print(_line(approval, time.time()))
+            if ask and not _ask(settings, approval):
+                all_done = False
+    return all_done
 
 
 def _line(approval: "Approval", now: float) -> str:
@@ -85,9 +101,12 @@ def _line(approval: "Approval", now: float) -> str:
     return f"{approval.id}  {visible(approval.text)}  (process {approval.pid}, {left} s left)"
 
 
-async def _ask(kernel: "Connection", approval: "Approval") -> None:
+def _ask(settings: Settings, approval: "Approval") -> bool:
+    """No event loop runs while it waits for the person: that would keep the first Ctrl-C for itself."""
     answer = typer.prompt("  let it? yes, no, or later", default="later").strip().lower()
-    if answer in ("y", "yes", "n", "no"):
-        deny = answer.startswith("n")
-        await _decide(kernel, [approval.id], deny)
-        _report([approval.id], deny, json=False)
+    if answer not in ("y", "yes", "n", "no"):
+        return True
+    deny = answer.startswith("n")
+    outcome = execute(lambda: _decide(settings, [approval.id], deny))
+    report(_verb(deny), outcome, json=False)
+    return not outcome.failed

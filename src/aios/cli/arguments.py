@@ -30,7 +30,14 @@ def parse_call(name: str, words: Iterable[str]) -> SystemCall:
         if key in args:
             raise InvalidArgument(f"argument {key!r} is given twice")
         args[key] = parse_value(_read(text), fields[key].type)
-    return decode_call(name, msgspec.json.encode(args))
+    return decode_call(name, _encode(name, args))
+
+
+def _encode(name: str, args: dict[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(args)
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise InvalidArgument(f"{name}: {error}") from None
 
 
 def parse_value(text: str, kind: inspect.Type) -> Any:
@@ -42,7 +49,7 @@ def parse_value(text: str, kind: inspect.Type) -> Any:
         return text
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     if isinstance(kind, inspect.VarTupleType) and _is_message(kind.item_type):
         return [Message("user", text)]
@@ -65,10 +72,8 @@ def _read(text: str) -> str:
     """`@file` is that file's text, `@-` what comes on stdin, `@@…` a text that begins with an `@`."""
     if text.startswith("@@") or not text.startswith("@"):
         return text.removeprefix("@") if text.startswith("@@") else text
-    if text == "@-":
-        return sys.stdin.read()
     try:
-        return Path(text[1:]).read_text(encoding="utf-8")
+        return sys.stdin.read() if text == "@-" else Path(text[1:]).read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise InvalidArgument(f"{text[1:]} is not UTF-8 text; give base64 with encoding=base64") from None
     except OSError as error:

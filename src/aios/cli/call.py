@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aios.cli.output import EXIT_UNUSABLE, JsonFlag, execute, print_json, visible
+from aios.cli.output import EXIT_UNUSABLE, JsonFlag, errors_told, execute, print_json, visible
 
 
 def call(
@@ -16,7 +16,9 @@ def call(
         bool, typer.Option("--list", help="Name every system call and its arguments.")
     ] = False,
     stream: Annotated[bool, typer.Option("--stream", help="Print an answer's text as it comes.")] = False,
-    timeout: Annotated[float | None, typer.Option(help="Seconds to wait for the reply.", min=0.001)] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds to wait for the reply.", min=0.001, max=604_800)
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Make one system call, and print its reply.
@@ -40,32 +42,32 @@ def call(
     if name is None:
         print(context.get_help(), file=sys.stderr)
         raise typer.Exit(EXIT_UNUSABLE)
-    call_name = name
+    with errors_told(json=json, one_line=stream, exit_code=EXIT_UNUSABLE):
+        from aios.cli.arguments import parse_call
+
+        request = parse_call(name, words or [])
 
     async def work() -> None:
         from aios.abi.messages import Delta
         from aios.abi.syscalls import Reply
-        from aios.abi.wire import encode
-        from aios.cli.arguments import parse_call
         from aios.cli.connection import open_kernel, settings_of
 
         def emit(delta: Delta) -> None:
             if json:
-                print(encode({"delta": delta}).decode(), flush=True)
+                print_json({"delta": delta}, one_line=True)
             else:
                 print(visible(delta.text), end="", flush=True)
 
-        request = parse_call(call_name, words or [])
         async with open_kernel(settings_of(context)) as kernel:
             reply = await kernel.expect(request, Reply, on_delta=emit if stream else None, timeout_s=timeout)
         if stream and json:
-            print(encode({"reply": reply}).decode())
+            print_json({"reply": reply}, one_line=True)
             return
         if stream:
             print()
         print_json(reply)
 
-    execute(work, json=json)
+    execute(work, json=json, one_line=stream)
 
 
 def _print_table(json: bool) -> None:

@@ -5,15 +5,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 import typer
 
-from aios.abi.errors import InvalidArgument
+from aios.abi.errors import AiosError, InvalidArgument
 from aios.cli.output import Unusable
 
 if TYPE_CHECKING:
     from aios.kernel.config import Config
     from aios.sdk.agent import Connection
+
+_CONNECT_S = 10.0
 
 
 class Settings(NamedTuple):
@@ -48,16 +51,47 @@ def load_config(settings: Settings, **overrides: object) -> "Config":
 @asynccontextmanager
 async def open_kernel(settings: Settings) -> AsyncIterator["Connection"]:
     """A connection to the running kernel, the operator's unless a token is given. `Unusable` without one."""
-    from aios.connection import connect, operator_token
+    from aios.connection import connect
 
-    url, token = settings.url, settings.token
-    if url is None:
-        config = load_config(settings)
-        if not await is_listening(config.socket_path):
-            raise Unusable(f"no kernel runs at {config.socket_path}; `aios serve` starts one")
-        url, token = f"unix:{config.socket_path}", token or operator_token(config.data)
-    async with connect(url, token=token) as kernel:
+    place = settings.url or f"unix:{load_config(settings).socket_path}"
+    if not await _answers(place):
+        raise Unusable(f"no kernel runs at {place.removeprefix('unix:')}; `aios serve` starts one")
+    async with connect(place, token=settings.token or _found_token(settings, place)) as kernel:
         yield kernel
+
+
+def _found_token(settings: Settings, place: str) -> str:
+    from aios.connection import found_token, operator_token
+
+    try:
+        if settings.url is None:
+            return operator_token(load_config(settings).data)
+        return found_token(place, settings.data)
+    except AiosError as error:
+        raise Unusable(error.message) from None
+
+
+async def _answers(place: str) -> bool:
+    """Whether anything listens at a kernel's address."""
+    import asyncio
+
+    from aios.connection import socket_of
+
+    try:
+        path = socket_of(place)
+    except InvalidArgument as error:
+        raise Unusable(error.message) from None
+    if path is not None:
+        return await is_listening(path)
+    try:
+        address = urlsplit(place)
+        port = address.port or (443 if address.scheme == "https" else 80)
+        async with asyncio.timeout(_CONNECT_S):
+            _, writer = await asyncio.open_connection(address.hostname, port)
+    except (OSError, ValueError):
+        return False
+    writer.close()
+    return True
 
 
 async def is_listening(path: Path) -> bool:

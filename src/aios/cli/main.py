@@ -37,7 +37,11 @@ Url = Annotated[
 ]
 Token = Annotated[
     str | None,
-    typer.Option(metavar="TOKEN", envvar="AIOS_TOKEN", help="A process's token (default: the operator's)."),
+    typer.Option(
+        metavar="TOKEN",
+        envvar="AIOS_TOKEN",
+        help="A process's token (default: the operator's; over HTTP, none).",
+    ),
 ]
 
 

@@ -4,10 +4,11 @@ Rich is imported only when something is drawn, so that `aios --help` stays quick
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -24,6 +25,12 @@ EXIT_UNUSABLE = 2
 EXIT_INTERRUPTED = 130
 WORD_CELLS = 14
 
+_STEERING = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+"""Controls but for line ends and tabs, separators of lines, half characters, marks that turn text around."""
+
+T = TypeVar("T")
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
 
 
@@ -34,30 +41,38 @@ class Unusable(AiosError):
 
 
 @contextmanager
-def errors_told(*, json: bool = False) -> Iterator[None]:
-    """An error becomes one line on stderr (one JSON object on stdout with `json`) and an exit code."""
+def errors_told(
+    *, json: bool = False, one_line: bool = False, exit_code: int = EXIT_FAILED
+) -> Iterator[None]:
+    """An error becomes one line on stderr (one JSON object on stdout with `json`) and an exit code.
+
+    Ctrl-C does, too, also at a prompt (`typer.Abort`). `one_line` is of the JSON.
+    """
     try:
         yield
     except Unusable as error:
-        fail(error, json=json, exit_code=EXIT_UNUSABLE)
+        fail(error, json=json, one_line=one_line, exit_code=EXIT_UNUSABLE)
     except AiosError as error:
-        fail(error, json=json)
-    except KeyboardInterrupt:
+        fail(error, json=json, one_line=one_line, exit_code=exit_code)
+    except (KeyboardInterrupt, typer.Abort):
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def execute(work: Callable[[], Coroutine[Any, Any, None]], *, json: bool = False) -> None:
+def execute(work: Callable[[], Coroutine[Any, Any, T]], *, json: bool = False, one_line: bool = False) -> T:
     """Run `work` to its end; errors are told as `errors_told` does."""
     import asyncio
 
-    with errors_told(json=json):
-        asyncio.run(work())
+    with errors_told(json=json, one_line=one_line):
+        result = asyncio.run(work())
+    return result
 
 
-def fail(error: AiosError, *, json: bool = False, exit_code: int = EXIT_FAILED) -> NoReturn:
+def fail(
+    error: AiosError, *, json: bool = False, one_line: bool = False, exit_code: int = EXIT_FAILED
+) -> NoReturn:
     """Say what went wrong and leave with `exit_code`."""
     if json:
-        print_json({"error": error.to_reply()})
+        print_json({"error": error.to_reply()}, one_line=one_line)
     else:
         complain(f"{error.code}: {error.message}")
     raise typer.Exit(exit_code)
@@ -66,18 +81,19 @@ def fail(error: AiosError, *, json: bool = False, exit_code: int = EXIT_FAILED) 
 def complain(sentence: str) -> None:
     """One line on stderr, red where that is wanted."""
     red, plain = ("\033[31m", "\033[0m") if has_colour(sys.stderr) else ("", "")
-    print(f"{red}aios: {sentence}{plain}", file=sys.stderr)
+    print(f"{red}aios: {visible(sentence)}{plain}", file=sys.stderr)
 
 
 def has_colour(stream: Any) -> bool:
     return bool(stream.isatty()) and "NO_COLOR" not in os.environ
 
 
-def print_json(value: Any) -> None:
-    """Any struct or plain data as one indented JSON object on stdout."""
+def print_json(value: Any, *, one_line: bool = False) -> None:
+    """Any struct or plain data as one JSON object on stdout, indented unless it is one of many lines."""
     import msgspec
 
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    encoded = msgspec.json.encode(value)
+    print((encoded if one_line else msgspec.json.format(encoded, indent=2)).decode(), flush=one_line)
 
 
 def console(*, stderr: bool = False) -> "Console":
@@ -119,7 +135,7 @@ def cell_text(cell: object) -> str:
 
 def visible(text: str) -> str:
     """Text of an agent without what would steer the terminal; line ends and tabs stay."""
-    return "".join(mark if mark.isprintable() or mark in "\n\t" else "\ufffd" for mark in text)
+    return _STEERING.sub("\ufffd", text)
 
 
 def _is_number(text: str) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aios.cli.connection import open_kernel, settings_of
+from aios.cli.each import Outcome, report_and_leave, try_each
 from aios.cli.output import JsonFlag, console, execute, print_json, table
 
 if TYPE_CHECKING:
@@ -112,15 +113,8 @@ def resume(context: typer.Context, pids: Pids, json: JsonFlag = False) -> None:
 def _for_each(
     context: typer.Context, calls: "Sequence[SystemCall]", verb: str, pids: Sequence[int], json: bool
 ) -> None:
-    async def work() -> None:
-        from aios.abi.syscalls import Done
-
+    async def work() -> Outcome:
         async with open_kernel(settings_of(context)) as kernel:
-            for call in calls:
-                await kernel.expect(call, Done)
-        if json:
-            print_json({verb: list(pids)})
-        else:
-            print(f"{verb} {' '.join(map(str, pids))}")
+            return await try_each(kernel, zip(pids, calls, strict=True))
 
-    execute(work, json=json)
+    report_and_leave(verb, execute(work, json=json), json=json)

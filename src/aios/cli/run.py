@@ -86,7 +86,7 @@ async def _kernel(settings: Settings, own: bool) -> AsyncIterator["Connection"]:
     if settings.url is None or own:
         config = load_config(settings)
         if own or not await is_listening(config.socket_path):
-            async with connect(config=config) as kernel:
+            async with connect(config=config, token=settings.token) as kernel:
                 yield kernel
             return
     async with open_kernel(settings) as kernel:

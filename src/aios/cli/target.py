@@ -34,7 +34,7 @@ def _react() -> Program:
 
 def _module(place: str) -> ModuleType:
     try:
-        return _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+        return _from_file(Path(place)) if place.endswith(".py") else _from_name(place)
     except ModuleNotFoundError as error:
         if (
             error.name is not None
@@ -48,6 +48,14 @@ def _module(place: str) -> ModuleType:
         raise
     except Exception as error:
         raise LoadFailed(f"{place} can't be imported: {type(error).__name__}: {error}") from error
+
+
+def _from_name(name: str) -> ModuleType:
+    """The module of that name; this folder counts, as with `python -m`."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    return importlib.import_module(name)
 
 
 def _from_file(path: Path) -> ModuleType:

@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING, TextIO
 
 from aios.abi.messages import Delta
-from aios.abi.syscalls import LlmGenerate, Reply, SystemCall, ToolOutput
+from aios.abi.syscalls import LlmAnswer, Reply, SystemCall, ToolOutput
 from aios.cli.output import has_colour, visible
 
 if TYPE_CHECKING:
@@ -16,7 +16,11 @@ RESULT_CELLS = 200
 
 
 class Watched:
-    """A transport that writes to `out`: text as a model gives it, the tools it calls, what they return."""
+    """A transport that writes to `out`: what a model says, the tools it calls, what they return.
+
+    An answer is shown piece by piece only where the agent streams it: one that has been streamed in part is
+    not tried again when its core fails.
+    """
 
     def __init__(self, transport: "Transport", out: TextIO) -> None:
         self._transport = transport
@@ -32,14 +36,10 @@ class Watched:
     ) -> Reply:
         """As the transport's own."""
 
-        def show_and_emit(delta: Delta) -> None:
-            self._show(delta)
-            if emit is not None:
-                emit(delta)
-
-        watched = show_and_emit if isinstance(call, LlmGenerate) else emit
-        reply = await self._transport.call(token, call, watched, timeout_s)
-        if isinstance(call, LlmGenerate):
+        reply = await self._transport.call(token, call, emit and self._shown(emit), timeout_s)
+        if isinstance(reply, LlmAnswer):
+            if emit is None:
+                self._show_answer(reply)
             self._end_line()
         elif isinstance(reply, ToolOutput):
             self._line(f"  {' '.join(reply.text[:RESULT_CELLS].split())}")
@@ -47,6 +47,18 @@ class Watched:
 
     async def close(self) -> None:
         await self._transport.close()
+
+    def _shown(self, emit: "Emit") -> "Emit":
+        def show_and_emit(delta: Delta) -> None:
+            self._show(delta)
+            emit(delta)
+
+        return show_and_emit
+
+    def _show_answer(self, answer: LlmAnswer) -> None:
+        self._show(Delta(answer.text))
+        for call in answer.tool_calls:
+            self._show(Delta(tool_call=call))
 
     def _show(self, delta: Delta) -> None:
         if delta.text:
