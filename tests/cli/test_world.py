@@ -43,7 +43,7 @@ async def test_a_task_reads_the_same_in_training_and_on_the_kernel(split, tmp_pa
 
 
 def _task(seed, split):
-    """A task whose world words a missing file as the kernel does, at the kernel's time; training varies both."""
+    """A task whose world speaks of a missing file as the kernel does, at its time; training varies both."""
     return structs.replace(generate(seed, split), missing="there is no file '{path}'", clock=CLOCK)
 
 
