@@ -52,6 +52,11 @@ def test_cores_are_tables_or_json(tmp_path):
         ("cores = []", "cores"),
         ('[[cores]]\nkind = "openai"', "base_url"),
         ('[[cores]]\nname = "a"\n[[cores]]\nname = "a"', "same name"),
+        ('[[cores]]\nname = "tool"', "'tool'"),
+        ('[journal]\nfile = "aios.db"', "kernel's own"),
+        ('[journal]\nfile = "./aios.db-wal"', "kernel's own"),
+        ('[journal]\nfile = "../x"', "not in the data folder"),
+        ('[journal]\nfile = "/x"', "not in the data folder"),
         ("port = ", "cannot be read"),
     ],
 )

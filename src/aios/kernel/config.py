@@ -74,7 +74,7 @@ class ContextConfig(Section, frozen=True):
     max_snapshot_bytes: Bytes = 1024 * MIB
     """What snapshots of interrupted generations may take; beyond it no more are interrupted."""
     max_answer_tokens: Count = 4096
-    """Of an answer without a limit of its own, from a model whose window nobody knows."""
+    """Of an answer without a limit of its own, where nobody knows the window or what the prompt takes."""
 
 
 class ProcessConfig(Section, frozen=True):
@@ -187,6 +187,9 @@ class Config(Section, frozen=True):
         names = [core.name for core in self.cores]
         if len(set(names)) < len(names):
             raise ValueError(f"two cores have the same name: {', '.join(sorted(names))}")
+        if taken := _RESOURCES & set(names):
+            raise ValueError(f"a core cannot be called {min(taken)!r}: that is a resource of the kernel's")
+        _check_journal(self.data, self.journal.file)
         for core in self.cores:
             if core.kind == "openai" and not (core.base_url and core.model):
                 raise ValueError(f"core {core.name!r} of kind 'openai' needs a base_url and a model")
@@ -204,6 +207,20 @@ class Config(Section, frozen=True):
         values = _read(path)
         _merge_environment(values, environ)
         return _check(values)
+
+
+_RESOURCES = {"memory", "storage", "tool"}
+"""What the scheduler has slots for besides cores, by the same names."""
+
+
+def _check_journal(data: Path, file: str) -> None:
+    if not file:
+        return
+    path = Path(os.path.normpath(data / file))
+    if data not in path.parents:
+        raise ValueError(f"journal.file {file!r} is not in the data folder")
+    if path.name.startswith("aios.db") or path.name == "operator.token":
+        raise ValueError(f"journal.file {file!r} is a file of the kernel's own")
 
 
 def _read(path: Path | None) -> dict[str, Any]:
