@@ -165,7 +165,7 @@ async def test_a_core_that_fails_does_not_draw_its_siblings_calls(tmp_path, ask)
 
 
 async def test_a_core_that_failed_is_tried_again_when_it_is_needed(tmp_path, ask):
-    answers = {"a": [Unavailable("down"), "well again", "well again"], "b": [HANG]}
+    answers = {"a": [Unavailable("down"), "well", "well"], "b": [HANG]}
     drivers = {name: ScriptedDriver(answers[name], model="same", at_once=True) for name in ("a", "b")}
     async with await two_cores(tmp_path, drivers) as kernel:
 
@@ -182,7 +182,7 @@ async def test_a_core_that_failed_is_tried_again_when_it_is_needed(tmp_path, ask
         again = begin()
         await settle_down()
         assert all(one.done() for one in (first, again))
-        assert [(await one).text for one in (first, again)] == ["well again"] * 2
+        assert [(await one).text for one in (first, again)] == ["well"] * 2
         hangs.cancel()
         await asyncio.gather(hangs, return_exceptions=True)
         kernel.check()
@@ -211,6 +211,32 @@ async def test_a_job_always_has_a_seed_and_a_limit(tmp_path, ask):
     assert first.seed is not None
     assert first.max_tokens == 100
     assert (second.seed, second.max_tokens) == (7, 3)
+
+
+async def test_an_answer_is_bounded_where_nobody_counts_the_prompt(tmp_path, ask):
+    class Uncounted(ScriptedDriver):
+        async def num_prompt_tokens(self, messages, tools):
+            return None
+
+    driver = Uncounted(lambda job: "x")
+    for window, most in ((100, 100), (100_000, 4096)):
+        sized = (CoreConfig(name="core", window=window),)
+        async with boot(tmp_path, driver, cores=sized) as run:
+            await run.call(1, ask())
+        assert driver.jobs[-1].sampling.max_tokens == most
+
+
+async def test_every_core_is_closed_although_one_fails(tmp_path):
+    class Stuck(ScriptedDriver):
+        async def close(self) -> None:
+            raise Unavailable("stuck")
+
+    cores = {"a": Stuck(), "b": ScriptedDriver()}
+    kernel = Kernel(Config(data=tmp_path), drivers=cores, clock=ManualClock())
+    await kernel.start()
+    with pytest.raises(Unavailable, match="stuck"):
+        await kernel.close()
+    assert not cores["b"].is_open
 
 
 async def test_a_narrowed_window_refuses_with_the_numbers(tmp_path, ask):

@@ -10,10 +10,13 @@ from typing import Literal
 from msgspec import Struct
 
 from aios.abi.errors import AiosError, NotFound, Overloaded, Unavailable
+from aios.abi.messages import Message
 from aios.drivers.llm import LLMDriver
 from aios.kernel.config import CoreConfig, RetryConfig
 
 Health = Literal["ready", "failing"]
+
+_SHORT = (Message("user", "hello"),)
 
 
 class CoreStatus(Struct, frozen=True):
@@ -32,7 +35,17 @@ class CoreStatus(Struct, frozen=True):
 class Core:
     """A driver and how it fares."""
 
-    __slots__ = ("config", "driver", "health", "model", "name", "num_failures", "num_tokens", "window")
+    __slots__ = (
+        "config",
+        "counts_tokens",
+        "driver",
+        "health",
+        "model",
+        "name",
+        "num_failures",
+        "num_tokens",
+        "window",
+    )
 
     def __init__(self, config: CoreConfig, driver: LLMDriver) -> None:
         self.config = config
@@ -41,6 +54,8 @@ class Core:
         self.model = driver.model
         self.window = config.window or driver.window
         self.health: Health = "ready"
+        self.counts_tokens = True
+        """Whether its driver can tell what a prompt takes, and so cuts an answer to what is left."""
         self.num_failures = 0
         self.num_tokens = 0
 
@@ -75,16 +90,16 @@ class Cores:
     async def start(self) -> None:
         """Start every driver. Raises the first failure, once all have started or failed."""
         started = await asyncio.gather(*(core.driver.start() for core in self), return_exceptions=True)
-        for outcome in started:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        _raise_first(started)
         for core in self:
             core.model = core.config.model or core.driver.model
             core.window = core.config.window or core.driver.window
+            core.counts_tokens = await core.driver.num_prompt_tokens(_SHORT, ()) is not None
 
     async def close(self) -> None:
-        for core in self:
-            await core.driver.close()
+        """Close every driver. Raises the first failure, once all have closed or failed."""
+        closed = await asyncio.gather(*(core.driver.close() for core in self), return_exceptions=True)
+        _raise_first(closed)
 
     def queues(self) -> dict[str, list[str]]:
         """Every run queue of the cores, and the cores that draw from it."""
@@ -105,6 +120,12 @@ class Cores:
 
     def _serving(self, model: str | None) -> list[str]:
         return [core.name for core in self if model is None or core.model == model]
+
+
+def _raise_first(outcomes: Iterable[BaseException | None]) -> None:
+    for outcome in outcomes:
+        if outcome is not None:
+            raise outcome
 
 
 def queue_of(cores: list[str]) -> str:

@@ -65,7 +65,7 @@ class Generations:
         call = task.call
         assert isinstance(call, LlmGenerate)
         sampling = call.sampling
-        max_tokens = sampling.max_tokens or core.window or self._max_answer_tokens
+        max_tokens = sampling.max_tokens or self._most_tokens(core)
         if core.narrows_window:
             num_prompt_tokens = await core.driver.num_prompt_tokens(call.messages, call.tools)
             max_tokens = fit(num_prompt_tokens or 0, max_tokens, core.window)
@@ -73,6 +73,12 @@ class Generations:
             seed = sampling.seed if sampling.seed is not None else self._draw_seed(task)
             sampling = structs.replace(sampling, max_tokens=max_tokens, seed=seed)
         return Generation(call.messages, call.tools, sampling, call.tool_choice, call.response_schema)
+
+    def _most_tokens(self, core: Core) -> int:
+        """Of an answer without a limit. Where nobody can tell what the prompt leaves of the window, few."""
+        if core.window and core.counts_tokens:
+            return core.window
+        return min(core.window or self._max_answer_tokens, self._max_answer_tokens)
 
     def _draw_seed(self, task: Task) -> int:
         """At random, or from the kernel's seed and the call's place among its process's: not from timing."""
