@@ -1,8 +1,8 @@
 """A real kernel over a scripted model, whose tokens and time a test hands out one by one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from msgspec import structs
@@ -46,10 +46,30 @@ class Stepper:
             await self.step()
 
 
+@contextmanager
+def failing_audit(kernel: Kernel) -> Iterator[None]:
+    """Every write that goes into the audit log fails, and is undone."""
+
+    def fail(*fields: object) -> None:
+        raise RuntimeError("no room in the log")
+
+    write = kernel.audit.write
+    kernel.audit.write = fail  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        kernel.audit.write = write  # type: ignore[method-assign]
+
+
 async def settle_down() -> None:
     """Give everything that is ready on the loop its turn; the store's threads are not waited for."""
     for _ in range(8):
         await asyncio.sleep(0)
+
+
+async def one_turn() -> None:
+    """Give what is ready on the loop now its turn, and nothing that follows from it."""
+    await asyncio.sleep(0)
 
 
 class Run:

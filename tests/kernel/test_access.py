@@ -1,14 +1,17 @@
 """Access: one rule for every row; grants, approvals, the audit log."""
 
+import asyncio
+
 import msgspec
 import pytest
-from driving import boot, settle_down
+from driving import boot, failing_audit, settle_down
 
 from aios.abi import syscalls as sc
 from aios.abi.errors import (
     ApprovalDenied,
     Cancelled,
     Corrupt,
+    Internal,
     InvalidArgument,
     NotFound,
     PermissionDenied,
@@ -186,6 +189,39 @@ async def test_grants_are_bounded_and_to_others(tmp_path):
             await run.call(owner.pid, call)
         with pytest.raises(InvalidArgument):
             await run.call(owner.pid, sc.AccessGrant(to=owner.principal, resource="memory", verbs=("read",)))
+
+
+async def test_a_grant_that_is_being_written_counts(tmp_path):
+    async with boot(tmp_path, access=AccessConfig(max_grants=1)) as run:
+        owner = await run.spawn()
+        call = sc.AccessGrant(to="x", resource="memory", verbs=("read",))
+        made = await asyncio.gather(*(run.call(owner.pid, call) for _ in range(3)), return_exceptions=True)
+        assert [type(one) for one in made] == [sc.Grant, QuotaExceeded, QuotaExceeded]
+
+
+async def test_expired_grants_make_room_and_leave_nothing(tmp_path):
+    async with boot(tmp_path, access=AccessConfig(max_grants=1)) as run:
+        owner = await run.spawn()
+        call = sc.AccessGrant(to="x", resource="memory", verbs=("read",), expires_s=5.0)
+        await run.call(owner.pid, call)
+        run.clock.advance(5.0)
+        grant = await run.call(owner.pid, call)
+        rows = await run.kernel._store.read(lambda db: db.execute("SELECT id FROM grants").fetchall())
+        assert [f"g{id}" for (id,) in rows] == [grant.id]
+        await run.call(owner.pid, sc.AccessRevoke(grant_id=grant.id))
+        grants = run.kernel._grants
+        assert not any((grants._all, grants._between, grants._num_of))
+
+
+async def test_a_grant_stands_until_its_end_is_written(run):
+    owner, agent, grant = await granted(run, verbs=("read",))
+    with failing_audit(run.kernel), pytest.raises(Internal):
+        await run.call(owner.pid, sc.AccessRevoke(grant_id=grant.id))
+    call = sc.StorageRead(path="docs/a", owner=owner.principal)
+    await run.call(agent.pid, call)
+    await run.call(owner.pid, sc.AccessRevoke(grant_id=grant.id))
+    with pytest.raises(NotFound):
+        await run.call(agent.pid, call)
 
 
 async def test_check_says_what_would_be(run):

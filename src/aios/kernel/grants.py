@@ -1,5 +1,7 @@
 """Grants: what principals let each other reach. Kept in the store, answered from memory."""
 
+from collections import Counter
+
 import apsw
 import msgspec
 
@@ -31,7 +33,7 @@ class Grants:
         self._max_grants = max_grants
         self._all: dict[str, Grant] = {}
         self._between: dict[tuple[str, str], dict[str, Grant]] = {}
-        self._num_of: dict[str, int] = {}
+        self._num_of: Counter[str] = Counter()
 
     async def start(self) -> None:
         """Read those that were kept."""
@@ -52,12 +54,15 @@ class Grants:
     async def add(self, caller: Caller, call: AccessGrant, now: float) -> Grant:
         """Make a grant. `QuotaExceeded` when the caller has given too many."""
         owner = caller.principal
-        if self._num_of.get(owner, 0) >= self._max_grants:
-            raise QuotaExceeded(f"{owner} has given {self._max_grants} grants; revoke one first")
+        self._drop_expired(now)
+        self._count(owner, 1)
         expires = None if call.expires_s is None else now + call.expires_s
         verbs = tuple(dict.fromkeys(call.verbs))
         fields = (owner, call.to, call.resource, " ".join(verbs), call.prefix.strip("/"), expires)
-        grant = await self._store.write(lambda connection: self._insert(connection, caller, fields))
+        try:
+            grant = await self._store.write(lambda connection: self._insert(connection, caller, fields, now))
+        finally:
+            self._count(owner, -1)  # What is kept is counted by itself.
         self._keep(grant)
         return grant
 
@@ -67,9 +72,17 @@ class Grants:
         if grant is None or not (anyones or grant.owner == caller.principal):
             raise NotFound(f"there is no grant {grant_id!r}")
         self._drop(grant)
-        await self._store.write(lambda connection: self._delete(connection, caller, grant))
+        try:
+            await self._store.write(lambda connection: self._delete(connection, caller, grant))
+        except BaseException:
+            # It would be back after a restart: so it stands, and can be revoked again.
+            self._keep(grant)
+            raise
 
-    def _insert(self, connection: apsw.Connection, caller: Caller, fields: tuple[object, ...]) -> Grant:
+    def _insert(
+        self, connection: apsw.Connection, caller: Caller, fields: tuple[object, ...], now: float
+    ) -> Grant:
+        connection.execute("DELETE FROM grants WHERE expires <= ?", (now,))
         sql = (
             "INSERT INTO grants (owner, grantee, resource, verbs, prefix, expires) VALUES (?, ?, ?, ?, ?, ?)"
         )
@@ -87,12 +100,27 @@ class Grants:
     def _keep(self, grant: Grant) -> None:
         self._all[grant.id] = grant
         self._between.setdefault((grant.owner, grant.to), {})[grant.id] = grant
-        self._num_of[grant.owner] = self._num_of.get(grant.owner, 0) + 1
+        self._num_of[grant.owner] += 1
 
     def _drop(self, grant: Grant) -> None:
         del self._all[grant.id]
-        del self._between[grant.owner, grant.to][grant.id]
-        self._num_of[grant.owner] -= 1
+        between = self._between[grant.owner, grant.to]
+        del between[grant.id]
+        if not between:
+            del self._between[grant.owner, grant.to]
+        self._count(grant.owner, -1)
+
+    def _drop_expired(self, now: float) -> None:
+        for grant in [one for one in self._all.values() if one.expires is not None and one.expires <= now]:
+            self._drop(grant)
+
+    def _count(self, owner: str, change: int) -> None:
+        """`QuotaExceeded` when there would be too many. A grant that is being written counts already."""
+        if change > 0 and self._num_of[owner] + change > self._max_grants:
+            raise QuotaExceeded(f"{owner} has given {self._max_grants} grants; revoke one first")
+        self._num_of[owner] += change
+        if not self._num_of[owner]:
+            del self._num_of[owner]
 
 
 def is_below(path: str, prefix: str) -> bool:
