@@ -31,9 +31,6 @@ class ContextManager:
     def has_room(self) -> bool:
         return self.num_bytes < self._max_bytes
 
-    def __len__(self) -> int:
-        return len(self._kept)
-
     def keep(self, task: int, snapshot: Snapshot, core: str, drop: Callable[[Snapshot], None]) -> None:
         """Take over the snapshot of an interrupted task."""
         assert task not in self._kept, f"task {task} has a snapshot already"

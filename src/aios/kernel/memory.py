@@ -91,9 +91,6 @@ class MemoryManager:
         finally:
             self._backlog.wrote()
 
-    def statistics(self) -> dict[str, int]:
-        return {"vector_bytes": self._vectors.num_bytes}
-
 
 def _distinct(tags: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tags))
