@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from aios.abi.errors import Conflict, Corrupt, Internal, InvalidArgument, Overloaded, Unavailable
+from aios.drivers import sqlite
 from aios.drivers.store import MAX_BATCH, Store
 
 TABLE = ("CREATE TABLE t (a INTEGER PRIMARY KEY, b)",)
@@ -159,6 +160,39 @@ async def test_closing_does_what_was_accepted_and_refuses_the_rest(store, tmp_pa
 async def test_a_second_kernel_is_refused_and_told_who_has_the_data(store, tmp_path):
     with pytest.raises(Conflict, match=f"process {os.getpid()}"):
         await Store(tmp_path / "data" / "aios.db").start()
+
+
+async def test_a_query_that_an_error_left_halfway_holds_no_old_state(tmp_path):
+    store = Store(tmp_path / "aios.db", num_readers=1)
+    await store.start()
+    await store.migrate("t", TABLE)
+    for value in ("a", "b"):
+        await store.write(insert(value))
+
+    def stops_halfway(connection):
+        rows = connection.execute("SELECT b FROM t")
+        next(rows)
+        raise Conflict("no")
+
+    with pytest.raises(Conflict) as kept:
+        await store.read(stops_halfway)
+    await store.write(insert("c"))
+    assert await store.read(values) == ["a", "b", "c"]
+    assert kept.value.__traceback__
+    await store.close()
+
+
+async def test_a_log_that_sqlite_does_not_start_anew_is_started_anew(tmp_path, monkeypatch):
+    # So it is with readers that always overlap; here it never copies the log by itself.
+    monkeypatch.setattr(sqlite, "WAL_PAGES", 1_000_000)
+    monkeypatch.setattr(sqlite, "MAX_LOG_BYTES", 400_000)
+    store = Store(tmp_path / "aios.db")
+    await store.start()
+    await store.migrate("t", TABLE)
+    for _ in range(12):
+        await store.write(insert("x" * 100_000))
+    assert (tmp_path / "aios.db-wal").stat().st_size < 800_000
+    await store.close()
 
 
 async def test_a_file_system_without_locks_is_said_so(tmp_path, monkeypatch):

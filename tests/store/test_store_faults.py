@@ -7,9 +7,11 @@ from collections import Counter
 import apsw
 import pytest
 
+from aios.abi import syscalls as sc
 from aios.abi.errors import Corrupt, OutcomeUnknown, StorageFull, Unavailable
 from aios.drivers.sqlite import get_blob, put_blob
 from aios.drivers.store import Store
+from aios.kernel import indexing
 
 
 class Disk(apsw.VFS):
@@ -136,6 +138,29 @@ async def test_writing_what_a_damaged_blob_was_mends_it(store):
     await store.write(lambda c: c.execute("UPDATE blobs SET content = x'00' WHERE id = ?", (blob,)).get)
     assert await store.write(lambda c: put_blob(c, b"content")) == blob
     assert await store.read(lambda c: get_blob(c, blob)) == b"content"
+
+
+@pytest.mark.parametrize("table", ["note_words", "file_words"])
+async def test_a_damaged_index_of_words_stops_no_write_and_is_made_anew(tmp_path, at, table, monkeypatch):
+    async with at(tmp_path) as managers:
+        agent = managers.agent()
+        await agent(sc.MemoryAdd(text="green tea"))
+        await agent(sc.StorageWrite(path="old", content="green tea"))
+        for call in (sc.MemorySearch, sc.StorageSearch):
+            assert (await agent(call(text="tea"))).hits
+    other = apsw.Connection(str(tmp_path / "aios.db"))
+    other.execute(f"UPDATE {table}_data SET block = x'ffffffffffff'")
+    other.close()
+    monkeypatch.setattr(indexing, "MAX_PENDING", 1)
+    async with at(tmp_path) as managers:
+        agent = managers.agent()
+        await agent(sc.MemoryAdd(text="black tea"))
+        await agent(sc.StorageWrite(path="new", content="black tea"))
+        assert {hit.note.text for hit in (await agent(sc.MemorySearch(text="tea"))).hits} == {
+            "green tea",
+            "black tea",
+        }
+        assert {hit.file.path for hit in (await agent(sc.StorageSearch(text="tea"))).hits} == {"old", "new"}
 
 
 WRITER = """

@@ -12,9 +12,10 @@ def test_a_folder_goes_however_deep_and_whatever_its_modes(tmp_path):
     folder = tmp_path / "own"
     folder.mkdir()
     here = os.open(folder, os.O_RDONLY)
-    for _ in range(1500):
-        os.mkdir("deep", dir_fd=here)
-        below = os.open("deep", os.O_RDONLY, dir_fd=here)
+    name = "deep" * 50
+    for _ in range(30):  # Together longer than a path may be.
+        os.mkdir(name, dir_fd=here)
+        below = os.open(name, os.O_RDONLY, dir_fd=here)
         os.close(here)
         here = below
     os.mkdir("unreadable", mode=0o300, dir_fd=here)

@@ -3,6 +3,7 @@
 Owns the pragmas and the `blobs` table; knows nothing of threads, of batches or of who stores what.
 """
 
+import os
 from hashlib import blake2b
 from pathlib import Path
 
@@ -14,6 +15,10 @@ BUSY_MS = 5_000
 """How long a statement waits for a lock that another process holds, such as a backup."""
 WAL_PAGES = 4_000
 """Pages in the write-ahead log after which it is copied into the database."""
+MAX_LOG_BYTES = 4 * WAL_PAGES * 4096
+"""Size of the log's file beyond which the writer waits for the readers, so that it can begin anew."""
+RESTART_MS = 1_000
+"""How long it waits for them; then it goes on, and tries again after the next commit."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS schemas (name TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
@@ -39,9 +44,22 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", "full")
     connection.pragma("wal_autocheckpoint", WAL_PAGES)
-    connection.pragma("journal_size_limit", 4 * WAL_PAGES * 4096)
+    connection.pragma("journal_size_limit", MAX_LOG_BYTES)
     connection.execute(_SCHEMA)
     return connection
+
+
+def bound_log(connection: apsw.Connection) -> None:
+    """Start the log anew where it has grown; while some reader is always in it, SQLite alone never does."""
+    try:
+        if os.path.getsize(connection.filename_wal) <= MAX_LOG_BYTES:
+            return
+        connection.set_busy_timeout(RESTART_MS)
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+    except (apsw.Error, OSError):
+        return  # The log stays as it is; the next commit tells what is wrong with the disk.
+    finally:
+        connection.set_busy_timeout(BUSY_MS)
 
 
 def open_reader(path: Path, vfs: str | None = None) -> apsw.Connection:

@@ -15,12 +15,13 @@ from copy import copy
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from traceback import clear_frames
 from typing import IO, Any, TypeVar
 
 import apsw
 
 from aios.abi.errors import AiosError, Conflict, InvalidArgument, OutcomeUnknown, Overloaded, Unavailable
-from aios.drivers.sqlite import open_reader, open_writer, typed
+from aios.drivers.sqlite import bound_log, open_reader, open_writer, typed
 
 T = TypeVar("T")
 Work = Callable[[apsw.Connection], Any]
@@ -153,6 +154,8 @@ class Store:
             else:
                 self.num_commits += 1
             self._report(outcomes)
+            if connection is not None:
+                bound_log(connection)
         if connection is not None:
             _close(connection)
 
@@ -173,7 +176,7 @@ class Store:
                 with connection:
                     value = work(connection)
             except BaseException as error:  # noqa: BLE001 - it is raised where the read is awaited
-                failure = typed(error)
+                failure = _freed(error)
                 if isinstance(error, apsw.Error) and connection is not None:
                     _close(connection)
                     connection = None
@@ -241,10 +244,19 @@ def _savepoint(connection: apsw.Connection, work: Work, future: "asyncio.Future[
     except BaseException as error:
         if not connection.in_transaction:
             raise
-        value, failure = None, typed(error)
+        value, failure = None, _freed(error)
         connection.execute("ROLLBACK TO job")
     connection.execute("RELEASE job")
     return future, value, failure
+
+
+def _freed(error: BaseException) -> BaseException:
+    """What it means to a caller. A query read halfway that its traceback holds would hold an old state."""
+    cause: BaseException | None = error
+    while cause is not None:
+        clear_frames(cause.__traceback__)
+        cause = cause.__cause__ or cause.__context__
+    return typed(error)
 
 
 def _failed(batch: list[Job], error: BaseException) -> list[Outcome]:

@@ -11,7 +11,7 @@ import apsw
 from aios.abi.errors import Corrupt
 from aios.abi.syscalls import FileEntry, FileHit, FileHits
 from aios.drivers.sqlite import get_blob
-from aios.kernel.indexing import is_full
+from aios.kernel.indexing import MAX_PENDING, index_or_mend, keep_up
 from aios.kernel.words import TOKENIZER, match_any, owner_word, words_of
 
 SCHEMA = f"""
@@ -32,6 +32,13 @@ MAX_SNIPPET_BYTES = 16 * 1024 * 1024
 _IS_LIVE = "NOT f.deleted AND v.version BETWEEN f.version - f.depth AND f.version"
 """Whether a version is part of what its file is now."""
 
+_START_OVER = f"""
+    INSERT INTO file_words (file_words) VALUES ('delete-all');
+    DELETE FROM files_pending;
+    INSERT INTO files_pending (version_id)
+        SELECT v.id FROM file_versions v JOIN files f USING (docid) WHERE {_IS_LIVE};
+"""
+
 
 def changed(connection: apsw.Connection, docid: int, first: int, last: int) -> None:
     """Note down that these versions of a file became part of its content, or ceased to be."""
@@ -40,16 +47,26 @@ def changed(connection: apsw.Connection, docid: int, first: int, last: int) -> N
         "SELECT id FROM file_versions WHERE docid = ? AND version BETWEEN ? AND ?",
         (docid, first, last),
     )
-    if is_full(connection):
-        index_pending(connection)
+    keep_up(connection, index_pending)
 
 
 def index_pending(connection: apsw.Connection) -> None:
-    """Bring the index up to date."""
-    rows: list[tuple[Any, ...]] = connection.execute(
-        "SELECT DISTINCT v.id, owner, path, blob, "
-        f"{_IS_LIVE} FROM files_pending JOIN file_versions v ON v.id = version_id JOIN files f USING (docid)"
-    ).fetchall()
+    """Bring the index up to date, made anew where it is damaged."""
+    index_or_mend(connection, _index_pending, _START_OVER)
+
+
+def _index_pending(connection: apsw.Connection) -> None:
+    while end := connection.execute("SELECT min(place) + ? FROM files_pending", (MAX_PENDING,)).get:
+        rows: list[tuple[Any, ...]] = connection.execute(
+            f"SELECT DISTINCT v.id, owner, path, blob, {_IS_LIVE} FROM files_pending "
+            "JOIN file_versions v ON v.id = version_id JOIN files f USING (docid) WHERE place < ?",
+            (end,),
+        ).fetchall()
+        _index(connection, rows)
+        connection.execute("DELETE FROM files_pending WHERE place < ?", (end,))
+
+
+def _index(connection: apsw.Connection, rows: list[tuple[Any, ...]]) -> None:
     for version_id, owner, path, blob, is_live in rows:
         connection.execute("DELETE FROM file_words WHERE rowid = ?", (version_id,))
         if is_live:
@@ -57,7 +74,6 @@ def index_pending(connection: apsw.Connection) -> None:
                 "INSERT INTO file_words (rowid, owner, body) VALUES (?, ?, ?)",
                 (version_id, owner_word(owner), f"{path} {_text(_content(connection, blob))}"),
             )
-    connection.execute("DELETE FROM files_pending")
 
 
 def search(connection: apsw.Connection, owner: str, text: str, limit: int) -> FileHits:

@@ -5,12 +5,16 @@ write. So a write only notes down what changed, in a table of its own, and the i
 next search, or when `MAX_PENDING` changes wait. Knows neither notes nor files.
 """
 
+import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 import apsw
 
 from aios.abi.errors import Corrupt, OutcomeUnknown, StorageFull, Unavailable
 from aios.drivers.store import Store
+
+log = logging.getLogger(__name__)
 
 MAX_PENDING = 1024
 
@@ -43,6 +47,23 @@ class Backlog:
         self._num_indexed = max(self._num_indexed, num_written)
 
 
-def is_full(connection: apsw.Connection) -> bool:
-    """Whether so many changes wait that they should be indexed now; ask after noting one down."""
-    return connection.last_insert_rowid() >= MAX_PENDING
+def keep_up(connection: apsw.Connection, index: Index) -> None:
+    """Index now where too much waits; call it after noting a change down.
+
+    An index that is damaged beyond mending does not stop what is being written, which goes on waiting.
+    """
+    if connection.last_insert_rowid() >= MAX_PENDING:
+        with suppress(apsw.CorruptError):
+            index(connection)
+
+
+def index_or_mend(connection: apsw.Connection, index: Index, start_over: str) -> None:
+    """Index what waits. Where the index is damaged, `start_over` empties it and has all wait again."""
+    try:
+        with connection:
+            index(connection)
+    except apsw.CorruptError as error:
+        log.error("an index for searching is damaged, and is made anew: %s", error)
+        with connection:
+            connection.execute(start_over)
+            index(connection)

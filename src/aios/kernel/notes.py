@@ -15,7 +15,7 @@ from aios.abi.errors import Corrupt, NotFound, QuotaExceeded
 from aios.abi.syscalls import Done, Note, NoteHit, NoteHits
 from aios.drivers.sqlite import checksum
 from aios.drivers.vectors import VectorCache, VectorIndex
-from aios.kernel.indexing import is_full
+from aios.kernel.indexing import MAX_PENDING, index_or_mend, keep_up
 from aios.kernel.words import TOKENIZER, match_any, owner_word
 
 SCHEMA = (
@@ -39,6 +39,12 @@ SCHEMA = (
     CREATE TABLE notes_pending (place INTEGER PRIMARY KEY, docid INTEGER NOT NULL);
     """,
 )
+
+_START_OVER = """
+    INSERT INTO note_words (note_words) VALUES ('delete-all');
+    DELETE FROM notes_pending;
+    INSERT INTO notes_pending (docid) SELECT docid FROM notes;
+"""
 
 WEIGHT_OF_WORDS = 0.5
 """Of the score that words give; the rest is given by likeness."""
@@ -122,11 +128,22 @@ def remove(connection: apsw.Connection, owner: str, note_id: str) -> Done:
 
 
 def index_pending(connection: apsw.Connection) -> None:
-    """Bring the search by words up to date."""
-    rows: list[tuple[Any, ...]] = connection.execute(
-        "SELECT DISTINCT p.docid, owner, number, body, checksum "
-        "FROM notes_pending p LEFT JOIN notes USING (docid)"
-    ).fetchall()
+    """Bring the search by words up to date, made anew where it is damaged."""
+    index_or_mend(connection, _index_pending, _START_OVER)
+
+
+def _index_pending(connection: apsw.Connection) -> None:
+    while end := connection.execute("SELECT min(place) + ? FROM notes_pending", (MAX_PENDING,)).get:
+        rows: list[tuple[Any, ...]] = connection.execute(
+            "SELECT DISTINCT p.docid, owner, number, body, checksum "
+            "FROM notes_pending p LEFT JOIN notes USING (docid) WHERE place < ?",
+            (end,),
+        ).fetchall()
+        _index(connection, rows)
+        connection.execute("DELETE FROM notes_pending WHERE place < ?", (end,))
+
+
+def _index(connection: apsw.Connection, rows: list[tuple[Any, ...]]) -> None:
     for docid, owner, number, data, check in rows:
         connection.execute("DELETE FROM note_words WHERE rowid = ?", (docid,))
         if owner is not None and check == _check(owner, number, data):
@@ -134,7 +151,6 @@ def index_pending(connection: apsw.Connection) -> None:
                 "INSERT INTO note_words (rowid, owner, body) VALUES (?, ?, ?)",
                 (docid, owner_word(owner), _decoder.decode(data).words),
             )
-    connection.execute("DELETE FROM notes_pending")
 
 
 def newest(connection: apsw.Connection, owner: str, tags: tuple[str, ...], limit: int) -> NoteHits:
@@ -206,17 +222,21 @@ def _by_words(
 
 def _catch_up(connection: apsw.Connection, owner: str, index: VectorIndex) -> None:
     """Put into the index what has changed since it was last used."""
-    while rows := connection.execute(
-        "SELECT number, body, checksum, stamp FROM notes "
-        "WHERE owner = ? AND stamp > ? ORDER BY stamp LIMIT ?",
-        (owner, index.stamp, CATCH_UP),
-    ).fetchall():
-        index.put([number for number, *_ in rows], [_words(owner, *row) for *row, _ in rows])
+    while rows := _changed_since(connection, owner, index.stamp):
+        index.put([number for number, *_ in rows], [_words(owner, *row[:3]) for row in rows])
         index.stamp = rows[-1][3]
     num_notes = connection.execute("SELECT num_notes FROM note_owners WHERE owner = ?", (owner,)).get or 0
     if len(index) > num_notes:
-        rows = connection.execute("SELECT number FROM notes WHERE owner = ?", (owner,))
-        index.keep_only({number for (number,) in rows})
+        numbers = connection.execute("SELECT number FROM notes WHERE owner = ?", (owner,))
+        index.keep_only({number for (number,) in numbers})
+
+
+def _changed_since(connection: apsw.Connection, owner: str, stamp: int) -> list[tuple[Any, ...]]:
+    return connection.execute(
+        "SELECT number, body, checksum, stamp FROM notes WHERE owner = ? AND stamp > ? "
+        "ORDER BY stamp LIMIT ?",
+        (owner, stamp, CATCH_UP),
+    ).fetchall()
 
 
 def _words(owner: str, number: int, data: bytes, check: bytes) -> str:
@@ -247,8 +267,7 @@ def _step(connection: apsw.Connection, owner: str, num_ids: int, num_notes: int)
 
 def _changed(connection: apsw.Connection, docid: int) -> None:
     connection.execute("INSERT INTO notes_pending (docid) VALUES (?)", (docid,))
-    if is_full(connection):
-        index_pending(connection)
+    keep_up(connection, index_pending)
 
 
 def _tag(connection: apsw.Connection, owner: str, number: int, tags: tuple[str, ...]) -> None:
