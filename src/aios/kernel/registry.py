@@ -15,11 +15,10 @@ from aios.drivers.hosted import HostedTool
 from aios.drivers.toolbox import BuiltinTool
 from aios.drivers.toolworker import Loaded
 from aios.kernel.arguments import ArgumentCheck
+from aios.kernel.process import OPERATOR
 
 KERNEL = "kernel"
 """The owner of the built-in tools."""
-OPERATOR = "operator"
-"""The principal whose tools everyone sees."""
 
 _MAX_SPEC_BYTES = 64 * 1024
 _SOURCE = re.compile(r"(?:/.+\.py|(?!\S*\.py:)[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):[A-Za-z_]\w*")
@@ -59,6 +58,10 @@ class Registry:
             or self._owned.get(principal, {}).get(name)
             or self._owned[OPERATOR].get(name)
         )
+
+    def has_tools(self, principal: str) -> bool:
+        """Whether it has registered any."""
+        return bool(self._owned.get(principal))
 
     def visible(self, principal: str) -> Sequence[Tool]:
         """The tools a principal may use."""

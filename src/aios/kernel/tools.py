@@ -18,8 +18,8 @@ from aios.drivers.confine import IsolationLevel, Limits, isolation_level
 from aios.drivers.hosted import HostedTool, HostPool, HostSettings
 from aios.drivers.toolbox import BUILTIN, BuiltinTool, Calls, ToolContext
 from aios.kernel.config import ToolConfig
-from aios.kernel.process import Caller
-from aios.kernel.registry import KERNEL, OPERATOR, Registry, Tool, check_source, conflict, registered
+from aios.kernel.process import OPERATOR, Caller
+from aios.kernel.registry import KERNEL, Registry, Tool, check_source, conflict, registered
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +70,15 @@ class ToolManager:
     # ---- what the scheduler asks
 
     def queue_of(self, call: sc.ToolRun, caller: Caller) -> str:
-        """The name of the queue for calls of this tool: one that cannot run now keeps no other's waiting."""
+        """The name of the queue for calls of this tool: one that cannot run now keeps no other's waiting.
+
+        A principal's own tools may hold up those that all share, for its calls only: it waits by itself.
+        """
         tool = self._registry.find(caller.principal, call.name)
-        return "tool" if tool is None else f"tool:{tool.entry.owner}/{call.name}"
+        if tool is None:
+            return "tool"
+        queue = f"tool:{tool.entry.owner}/{call.name}"
+        return f"{queue} for {caller.principal}" if self._registry.has_tools(caller.principal) else queue
 
     def can_start(self, call: sc.ToolRun, caller: Caller) -> bool:
         """Whether the tool is free for one more call, and nothing that runs conflicts with it."""
