@@ -3,14 +3,17 @@
 import asyncio
 import random
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-from driving import Run, boot, question, settle_down
+from driving import Run, boot, one_turn, question, settle_down
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aios.abi import syscalls as sc
 from aios.abi.errors import (
+    AiosError,
     Cancelled,
     DeadlineExceeded,
     Internal,
@@ -21,11 +24,13 @@ from aios.abi.errors import (
     Unavailable,
     UnknownCall,
 )
-from aios.abi.messages import Delta
+from aios.abi.messages import Delta, ToolSpec
+from aios.drivers.hosted import HostedTool
 from aios.drivers.llm import Generation
 from aios.drivers.llm_scripted import HANG, ScriptedDriver
-from aios.kernel.config import Config, ContextConfig, ProcessConfig
+from aios.kernel.config import Config, ContextConfig, ProcessConfig, ToolConfig
 from aios.kernel.kernel import Kernel
+from aios.kernel.registry import Tool
 
 LONG = "one two three four five six seven eight"
 
@@ -48,6 +53,18 @@ def paced(run_box: list[Run], answers=None):
         await run_box[0].stepper.pace()
 
     return ScriptedDriver(answers or (lambda job: LONG), pace=pace)
+
+
+@contextmanager
+def blocked_store(run: Run) -> Iterator[None]:
+    """Nothing is written before the end of this."""
+    held = threading.Event()
+    blocked = asyncio.ensure_future(run.kernel._store.write(lambda connection: held.wait(60)))
+    try:
+        yield
+    finally:
+        assert not blocked.done()
+        held.set()
 
 
 # ---- one call
@@ -269,7 +286,125 @@ async def test_a_write_under_way_is_not_cut_off_and_its_end_is_not_claimed_to_be
     assert run.kernel.statistics()["resources"]["storage"]["running"] == 1, "its slot is free when it is over"
     held.set()
     await blocked
+    await run.call(1, sc.StorageWrite(path="next", content="on the disk after what came before"))
     assert (await run.call(1, sc.StorageRead(path="x"))).content == "y"
+
+
+async def test_a_deadline_in_the_turn_of_the_answer_takes_nothing_away(run):
+    agent = await run.spawn()
+    receives = run.begin(agent.pid, sc.ProcessReceive(), timeout_s=1.0)
+    await settle_down()
+    task = run.kernel._flight.tasks()[0]
+    ran = task.run
+    sends = run.begin(1, sc.ProcessSend(pid=agent.pid, text="taken already"))
+    while not ran.done():
+        await one_turn()
+    assert not task.is_settled
+    run.clock.advance(1.0)
+    assert (await receives).text == "taken already"
+    await sends
+
+
+async def test_the_end_of_a_tool_under_way_is_not_claimed_to_be_known(run):
+    with blocked_store(run):
+        call = sc.ToolRun(name="write_file", arguments={"path": "x", "content": "y"})
+        tool = run.begin(1, call, timeout_s=1.0)
+        await settle_down()
+        run.clock.advance(1.0)
+        with pytest.raises(OutcomeUnknown, match="within 1 s"):
+            await tool
+        await settle_down()
+        assert run.kernel.statistics()["tools"]["running"] == 0, "it is cut off nevertheless"
+
+
+async def test_a_suspended_process_keeps_no_tool_slot(tmp_path):
+    async with boot(tmp_path, tools=ToolConfig(max_parallel=1)) as run:
+        agent = await run.spawn()
+        write = run.begin(agent.pid, sc.ToolRun(name="write_file", arguments={"path": "x", "content": "y"}))
+        while not run.kernel.statistics()["tools"]["running"]:
+            await one_turn()
+        # At once, before the tool asks for anything.
+        run.kernel._lifecycle._suspend(run.kernel._processes.get(agent.pid))
+        await settle_down()
+        await run.call(1, sc.StorageWrite(path="next", content="on the disk after what came before"))
+        await settle_down()
+        assert run.kernel.statistics()["tools"]["running"] == 0
+        assert write.done()
+
+
+async def test_ones_own_conflicts_hold_up_nobody_elses_calls(run):
+    agent, other = await run.spawn(), await run.spawn()
+    spec = ToolSpec("slow", "takes its time", {"type": "object"})
+    own = Tool(sc.ToolEntry(spec, agent.principal, 1.0, 1), HostedTool("m:f", None), frozenset({"calculate"}))
+    tools = run.kernel._tools
+    tools._registry.add(own)
+    slow = tools.started(sc.ToolRun(name="slow"), run.kernel._processes.get(agent.pid).caller)
+    call = sc.ToolRun(name="calculate", arguments={"expression": "1 + 1"})
+    waits, runs = run.begin(agent.pid, call), run.begin(other.pid, call)
+    await settle_down()
+    assert not waits.done()
+    assert runs.done()
+    tools.ended(slow)
+    await run.call(other.pid, call)
+    assert await waits == await runs
+
+
+async def test_a_process_whose_token_nobody_was_given_is_ended(run):
+    agent = await run.spawn()
+    with blocked_store(run):
+        late = run.begin(agent.pid, sc.ProcessSpawn(agent="late"), timeout_s=1.0)
+        gone = run.begin(agent.pid, sc.ProcessSpawn(agent="gone"))
+        await settle_down()
+        run.clock.advance(1.0)
+        gone.cancel()
+        with pytest.raises(OutcomeUnknown):
+            await late
+    for number in range(2):  # Each is on the disk after the spawns, then after the kills.
+        await run.call(1, sc.StorageWrite(path=f"next{number}", content=""))
+        await settle_down()
+    states = {one.agent: one.state for one in run.kernel._processes}
+    assert (states["late"], states["gone"]) == ("killed", "killed")
+    assert gone.cancelled()
+
+
+async def test_no_child_is_born_to_a_dead_parent(run):
+    agent = await run.spawn()
+    spawns = run.begin(agent.pid, sc.ProcessSpawn(agent="orphan"))
+    while not run.kernel._flight.tasks():
+        await one_turn()
+    run.kernel._processes.end(run.kernel._processes.get(agent.pid), "killed")
+    with pytest.raises(OutcomeUnknown):
+        await spawns
+    await settle_down()
+    assert [one.agent for one in run.kernel._processes] == ["operator", "agent"]
+
+
+async def test_a_call_that_is_written_down_first_counts_and_has_its_time(tmp_path):
+    async with boot(tmp_path, processes=ProcessConfig(max_calls=1)) as run:
+        owner, agent = await run.spawn(), await run.spawn()
+        call = sc.StorageRead(path="x", owner=owner.principal)
+        with blocked_store(run):
+            denied = run.begin(agent.pid, call, timeout_s=1.0)
+            await settle_down()
+            with pytest.raises(QuotaExceeded):
+                await run.call(agent.pid, call)
+            run.clock.advance(1.0)
+            await settle_down()
+            assert denied.done()
+            with pytest.raises(DeadlineExceeded):
+                await denied
+        with pytest.raises(NotFound):
+            await run.call(agent.pid, call)
+
+
+async def test_a_call_that_cannot_be_written_down_is_not_made(run):
+    owner, agent = await run.spawn(), await run.spawn()
+    call = sc.StorageRead(path="x", owner=owner.principal)
+    await run.kernel._store.write(lambda connection: connection.execute("DROP TABLE audit").fetchall())
+    with pytest.raises(AiosError) as failure:
+        await run.call(agent.pid, call)
+    assert not isinstance(failure.value, NotFound)
+    assert run.kernel.statistics()["in_flight"] == 0
 
 
 async def test_a_tools_calls_are_its_callers(run):

@@ -1,10 +1,11 @@
 """The journal: the story of a task, the numbers made from it, and its file."""
 
+import asyncio
 from collections import deque
 
 import msgspec
 import pytest
-from driving import boot
+from driving import boot, settle_down
 
 from aios.abi import syscalls as sc
 from aios.abi.errors import NotFound
@@ -89,3 +90,17 @@ def test_a_line_file_that_cannot_be_written_drops_and_counts(tmp_path, caplog):
         file.flush()
     assert file.num_dropped == 2
     assert len(caplog.records) == 1
+
+
+async def test_a_subscriber_that_raises_loses_no_answer(run):
+    def raises(event: Event) -> None:
+        if event.kind == "done":
+            raise RuntimeError("full")
+
+    unsubscribe = run.kernel.journal.subscribe(raises)
+    call = run.begin(1, sc.ProcessList())
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    await settle_down()
+    unsubscribe()
+    assert call.done()
+    assert isinstance(await call, sc.ProcessEntries)

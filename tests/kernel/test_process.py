@@ -3,13 +3,14 @@
 import asyncio
 
 import pytest
-from driving import boot, settle_down
+from driving import boot, failing_audit, settle_down
 
 from aios.abi import syscalls as sc
 from aios.abi.errors import (
     Cancelled,
     Conflict,
     DeadlineExceeded,
+    Internal,
     InvalidArgument,
     NotFound,
     Overloaded,
@@ -266,6 +267,27 @@ async def test_durable_processes_are_back_and_pids_are_never_given_again(tmp_pat
             with pytest.raises(Unauthenticated):
                 await run.call(gone.pid, sc.ProcessList())
         assert (await run.spawn()).pid > passing.pid
+
+
+async def test_a_kill_that_was_not_written_can_be_repeated(tmp_path):
+    async with boot(tmp_path) as run:
+        durable = await run.spawn("client", durable=True)
+        kill = sc.ProcessKill(pid=durable.pid)
+        with failing_audit(run.kernel), pytest.raises(Internal):
+            await run.call(1, kill)
+        await run.call(1, kill)
+    async with boot(tmp_path) as run:
+        assert [one.pid for one in run.kernel._processes] == [1]
+
+
+async def test_a_suspended_process_does_not_resume_itself(run):
+    parent = await run.spawn()
+    child = await run.spawn(parent=parent.pid)
+    await run.call(parent.pid, sc.ProcessSuspend(pid=child.pid))
+    with pytest.raises(PermissionDenied):
+        await run.call(child.pid, sc.ProcessResume(pid=child.pid))
+    await run.call(parent.pid, sc.ProcessResume(pid=child.pid))
+    await run.call(child.pid, sc.ProcessResume(pid=child.pid))
 
 
 async def test_durable_and_leased_exclude_each_other(run):

@@ -159,6 +159,15 @@ def _kin(*, relatives: bool = False) -> Rule:
     return rule
 
 
+_KIN = _kin()
+
+
+def _resume(access: AccessManager, process: Process, call: sc.ProcessResume, now: float) -> Verdict:
+    if call.pid == process.pid and process.state == "suspended":
+        return Verdict(PermissionDenied("a process that was suspended does not resume itself"))
+    return _KIN(access, process, call, now)
+
+
 def _spawn(access: AccessManager, process: Process, call: sc.ProcessSpawn, now: float) -> Verdict:
     if process.is_operator or (call.principal is None and not call.durable):
         return ALLOW
@@ -201,12 +210,12 @@ RULES: dict[type[sc.SystemCall], Rule] = {
     sc.AccessDeny: _operator,
     sc.ProcessSpawn: _spawn,
     sc.ProcessList: _anyone,
-    sc.ProcessUsage: _kin(),
-    sc.ProcessSuspend: _kin(),
-    sc.ProcessResume: _kin(),
-    sc.ProcessKill: _kin(),
+    sc.ProcessUsage: _KIN,
+    sc.ProcessSuspend: _KIN,
+    sc.ProcessResume: _resume,
+    sc.ProcessKill: _KIN,
     sc.ProcessExit: _anyone,
-    sc.ProcessWait: _kin(),
+    sc.ProcessWait: _KIN,
     sc.ProcessSend: _kin(relatives=True),
     sc.ProcessReceive: _anyone,
 }

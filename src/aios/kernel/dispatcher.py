@@ -6,7 +6,9 @@ context manager has its snapshot; else it is settled, exactly once, on every pat
 
 import asyncio
 import logging
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any
 
 from aios.abi import syscalls as sc
 from aios.abi.errors import (
@@ -74,39 +76,62 @@ class Dispatcher:
         flight.on_deadline = self.end
 
     async def call(
-        self, process: Process, call: sc.SystemCall, emit: Emit | None = None, timeout_s: float | None = None
+        self,
+        process: Process,
+        call: sc.SystemCall,
+        emit: Emit | None = None,
+        timeout_s: float | None = None,
+        *,
+        is_nested: bool = False,
     ) -> sc.Reply:
-        """Answer one system call of `process`. Cancelling the awaiting task ends the call."""
+        """Answer one system call of `process`, `is_nested` where a tool that it runs makes it.
+
+        Cancelling the awaiting task ends the call.
+        """
         row = sc.ROW_OF.get(type(call))
         if row is None:
             raise UnknownCall(f"{type(call).__name__} is not a system call")
-        verdict = self._access.authorize(process, call, self._clock.time())
-        if verdict.owner is not None or verdict.must_ask:
-            await self._note(process, row, verdict)
-        if verdict.error is not None:
-            self._journal.settled(row.name, verdict.error.code)
-            raise verdict.error
         if self._is_closed:
             raise Unavailable("the kernel is shutting down")
+        verdict = self._access.authorize(process, call, self._clock.time())
         task = self._flight.create(process, row, call, emit, timeout_s)
-        self._admit(task, process, verdict)
+        task.is_nested = is_nested
+        if verdict.owner is not None or verdict.must_ask:
+            self._note(task, process, verdict)
+        else:
+            self._admit(task, process, verdict)
         try:
             return await task.future
         except asyncio.CancelledError:
-            if task.future.done() and not task.future.cancelled():
-                task.future.exception()  # It was answered in the same moment; nobody wants the answer.
+            # It may have been answered in the same moment, and nobody wants the answer.
+            if task.future.done() and not task.future.cancelled() and task.future.exception() is None:
+                self._disown(process, task.future.result())
             self.end(task, Cancelled("the caller went away"))
             raise
 
     # ---- from the trap to a queue
 
-    async def _note(self, process: Process, row: sc.Row, verdict: Verdict) -> None:
-        """Decisions on others' things, and questions to people, go into the audit log."""
-        subject = f"{row.name} of {verdict.owner}" if verdict.owner else row.name
-        await self._audit.append(process.pid, process.principal, verdict.decision, subject)
+    def _note(self, task: Task, process: Process, verdict: Verdict) -> None:
+        """Decisions on others' things, and questions to people, are in the audit log before they count."""
+        subject = f"{task.row.name} of {verdict.owner}" if verdict.owner else task.row.name
+        writing = self._audit.append(process.pid, process.principal, verdict.decision, subject)
+
+        def noted(run: Run) -> None:
+            failure = _outcome_of(task, run)
+            if task.is_settled:
+                return
+            if isinstance(failure, AiosError):
+                self._settle(task, failure)
+            else:
+                self._admit(task, process, verdict)
+
+        self._begin(writing, noted)
 
     def _admit(self, task: Task, process: Process, verdict: Verdict) -> None:
         task.owner = verdict.owner
+        if verdict.error is not None:
+            self._settle(task, verdict.error)
+            return
         if not verdict.must_ask:
             self._enqueue(task)
             return
@@ -192,16 +217,25 @@ class Dispatcher:
             task.first_run = now
         self._journal.record(now, "started", task.id, task.pid, task.row.name)
         process = self._flight.process_of(task)
-        run = task.run = asyncio.get_running_loop().create_task(self._managers.execute(task, process))
-        self._runs.add(run)
-        if isinstance(task.call, sc.ToolRun):
-            tool = self._managers.tool.started(task.call, process.caller)
-            run.add_done_callback(lambda run: self._managers.tool.ended(tool))
-        run.add_done_callback(partial(self._ran, task))
+        tool = (
+            self._managers.tool.started(task.call, process.caller)
+            if isinstance(task.call, sc.ToolRun)
+            else None
+        )
+        task.run = self._begin(self._managers.execute(task, process), partial(self._ran, task, process, tool))
 
-    def _ran(self, task: Task, run: Run) -> None:
+    def _begin(self, work: Coroutine[Any, Any, sc.Reply | None], ended: Callable[[Run], None]) -> Run:
+        """Run `work`, say when it has ended, and have the shutdown wait for it."""
+        run: Run = asyncio.get_running_loop().create_task(work)
+        self._runs.add(run)
+        run.add_done_callback(self._runs.discard)
+        run.add_done_callback(ended)
+        return run
+
+    def _ran(self, task: Task, process: Process, tool: Any, run: Run) -> None:
         """A slice is over, however it ended: its slot is free."""
-        self._runs.discard(run)
+        if isinstance(task.call, sc.ToolRun):
+            self._managers.tool.ended(tool)
         outcome = _outcome_of(task, run)
         task.run = None
         held_s = self._clock.now() - task.slice_began
@@ -209,6 +243,8 @@ class Dispatcher:
         resource = self._scheduler.release(task, held_s) if task.resource is not None else None
         if resource is not None and isinstance(task.call, sc.LlmGenerate):
             self._note_health(resource, outcome)
+        if task.is_settled or task.future.cancelled():
+            self._disown(process, outcome)
         if not task.is_settled:
             self._go_on(task, outcome)
         if resource is not None:
@@ -247,15 +283,20 @@ class Dispatcher:
 
     def end(self, task: Task, error: AiosError) -> None:
         """End a call from outside: answered now; its slot is free once what runs has stopped."""
-        if task.is_settled:
+        if task.is_settled or (task.run is not None and _has_answered(task.run)):
             return
         if task.run is None:
             self._scheduler.discard(task)
-        elif type(task.call) in WRITES:
-            # It may or may not take effect: it is let finish, and the answer says what is known.
-            error = OutcomeUnknown(f"{task.row.name} was under way: look whether it took effect ({error})")
         else:
-            task.run.cancel()
+            # It may or may not take effect, so the answer says what is known. A write is let finish; a tool
+            # is cut off, for it may never end.
+            is_write = type(task.call) in WRITES
+            if is_write or isinstance(task.call, (sc.ToolRun, sc.ToolRegister)):
+                error = OutcomeUnknown(
+                    f"{task.row.name} was under way: look whether it took effect ({error})"
+                )
+            if not is_write:
+                task.run.cancel()
         self._settle(task, error)
 
     def _settle(self, task: Task, outcome: sc.Reply | AiosError) -> None:
@@ -264,6 +305,12 @@ class Dispatcher:
         if task.approval is not None:
             self._approvals.close(task.approval)
         self._flight.settle(task, outcome)
+
+    def _disown(self, process: Process, outcome: sc.Reply | AiosError | None) -> None:
+        """End a child whose token reached nobody: nobody could make its calls, nor know that it is there."""
+        if isinstance(outcome, sc.Spawned):
+            kill = sc.ProcessKill(pid=outcome.pid)
+            self._begin(self._managers.process.execute(process, kill), partial(_disowned, outcome.pid))
 
     # ---- processes
 
@@ -296,10 +343,11 @@ class Dispatcher:
         self._is_closed = True
         for task in self._flight.tasks():
             self.end(task, Cancelled("the kernel is shutting down"))
-        if self._runs:
+        stuck: set[Run] = set()
+        while self._runs - stuck:  # What ends may begin another: see `_disown`.
             _, stuck = await asyncio.wait(self._runs, timeout=STOP_S)
-            for run in stuck:
-                log.error("still running %g s after it was ended: %r", STOP_S, run)
+        for run in stuck:
+            log.error("still running %g s after it was ended: %r", STOP_S, run)
 
     def check(self) -> None:
         """Assert what must always hold."""
@@ -319,3 +367,13 @@ def _outcome_of(task: Task, run: Run) -> sc.Reply | AiosError | None:
         return error
     log.error("%r failed", task, exc_info=error)
     return Internal(f"{task.row.name} failed inside the kernel ({type(error).__name__}); its log says more")
+
+
+def _has_answered(run: Run) -> bool:
+    """Whether it is over and came to an answer, which is then given: what was done would be lost with it."""
+    return run.done() and not run.cancelled() and run.exception() is None and run.result() is not None
+
+
+def _disowned(pid: int, run: Run) -> None:
+    if not run.cancelled() and (error := run.exception()) is not None:
+        log.error("process %d, whose token nobody has, could not be ended: %s", pid, error)

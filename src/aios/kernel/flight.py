@@ -73,8 +73,9 @@ class Flight:
         now = self._clock.now()
         if task.run is not None:
             task.running_s += now - task.slice_began
-        self._account(task, process, outcome, now)
+        # First the answer: a subscriber of the journal that raises shall not lose it.
         task.settle(_state_of(outcome), outcome, now)
+        self._account(task, process, outcome, now)
 
     def check(self) -> None:
         """Assert what must always hold."""

@@ -203,7 +203,7 @@ class Kernel:
         """System calls made as a caller, for the tools it runs."""
 
         async def call(call: SystemCall) -> Reply:
-            return await self._dispatcher.call(self._processes.get(caller.pid), call)
+            return await self._dispatcher.call(self._processes.get(caller.pid), call, is_nested=True)
 
         return call
 

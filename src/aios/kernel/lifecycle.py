@@ -10,7 +10,7 @@ from typing import cast
 import apsw
 
 from aios.abi import syscalls as sc
-from aios.abi.errors import Conflict, Internal, InvalidArgument
+from aios.abi.errors import Cancelled, Conflict, Internal, InvalidArgument
 from aios.drivers.clock import Clock
 from aios.drivers.store import Store
 from aios.kernel.audit import AuditLog
@@ -83,6 +83,8 @@ class ProcessManager:
     async def _spawn(self, parent: Process, call: sc.ProcessSpawn) -> sc.Spawned:
         if call.durable and call.lease_s is not None:
             raise InvalidArgument("a durable process has no lease: leave out one of the two")
+        if parent.has_ended:
+            raise Cancelled(f"process {parent.pid} has ended")
         pid = self._table.last_pid + 1
         principal = call.principal or f"{call.agent}.{pid}"
         if call.principal and _is_future(call.principal, self._table.last_pid):
@@ -121,8 +123,11 @@ class ProcessManager:
     async def _end(self, by: Process, process: Process, state: sc.ProcessState, result: str) -> sc.Done:
         """Ending what has ended already is no error: the caller gets what it wants."""
         ended = self._table.end(process, state, result)
+        if not ended and process.durable:
+            ended = [process]  # It could not be written when it ended: it would be back after a restart.
         if ended:
             await self._store.write(lambda connection: self._write_ended(connection, by, ended))
+            process.durable = False
         return sc.Done()
 
     def _mortal(self, pid: int) -> Process:
