@@ -3,7 +3,6 @@
 Owns every host process of this kernel and their bound. Knows nothing of callers, names or schemas.
 """
 
-import asyncio
 import logging
 import tempfile
 from collections.abc import Coroutine, Mapping

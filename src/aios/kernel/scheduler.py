@@ -145,8 +145,8 @@ class Scheduler:
 
     def sharing_with(self, resource: Resource) -> list[Resource]:
         """It, and the failing ones that draw from its queues: a slot may stand empty there by its health."""
-        others = (one for queue in resource.draws for one in self._served_by[queue])
-        return [resource, *dict.fromkeys(one for one in others if one.is_failing and one is not resource)]
+        failing = [one for one in self.resources.values() if one.is_failing and one is not resource]
+        return [resource, *(one for one in failing if one.draws.keys() & resource.draws.keys())]
 
     def must_yield(self, task: Task, num_tokens: int) -> bool:
         """Whether a running task stops now, `num_tokens` into its slice. It stays True once it is."""
