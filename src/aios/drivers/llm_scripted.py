@@ -8,6 +8,7 @@ import itertools
 import random
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
 
 from aios.abi.errors import AiosError, Cancelled, ContextOverflow, Unavailable
 from aios.abi.messages import Delta, FinishReason, Message, ToolSpec, Usage
@@ -62,12 +63,14 @@ class ScriptedDriver:
         self.max_running = 0
         """The most that ever ran at the same time."""
         self.is_open = False
-        self._ends: set[asyncio.Timeout] = set()
-        """One for each generation that runs; it is due when the core is closed."""
+        self._running: set[asyncio.Task[Any]] = set()
+        """Who waits for the generations that run."""
+        self._cut_off: set[asyncio.Task[Any]] = set()
+        """Those of them that waited when the core was closed."""
 
     @property
     def num_running(self) -> int:
-        return len(self._ends)
+        return len(self._running)
 
     @property
     def num_snapshots(self) -> int:
@@ -79,9 +82,9 @@ class ScriptedDriver:
 
     async def close(self) -> None:
         self.is_open = False
-        for end in self._ends:
-            if not end.expired():
-                end.reschedule(asyncio.get_running_loop().time())
+        self._cut_off |= self._running
+        for running in self._running:
+            running.cancel()
 
     async def run(
         self,
@@ -92,19 +95,21 @@ class ScriptedDriver:
     ) -> Finished | Preempted:
         if not self.is_open:
             raise Unavailable(f"{self.model} is not running")
-        end = asyncio.timeout(None)
-        self._ends.add(end)
+        running = asyncio.current_task()
+        assert running is not None
+        self._running.add(running)
         self.max_running = max(self.max_running, self.num_running)
         try:
-            async with end:
-                tokens, position = await self._begin(job) if resume is None else self._restore(resume)
-                return await self._go_on(job, tokens, position, emit, must_yield)
-        except TimeoutError:
-            if end.expired():
-                raise Cancelled("the core was closed") from None
-            raise
+            tokens, position = await self._begin(job) if resume is None else self._restore(resume)
+            return await self._go_on(job, tokens, position, emit, must_yield)
+        except asyncio.CancelledError:
+            if running not in self._cut_off:
+                raise
+            running.uncancel()
+            raise Cancelled("the core was closed") from None
         finally:
-            self._ends.discard(end)
+            self._running.discard(running)
+            self._cut_off.discard(running)
 
     def drop(self, snapshot: Snapshot) -> None:
         self._snapshots.pop(snapshot.handle, None)

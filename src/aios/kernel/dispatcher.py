@@ -228,9 +228,12 @@ class Dispatcher:
         """Run `work`, say when it has ended, and have the shutdown wait for it."""
         run: Run = asyncio.get_running_loop().create_task(work)
         self._runs.add(run)
-        run.add_done_callback(self._runs.discard)
-        run.add_done_callback(ended)
+        run.add_done_callback(partial(self._over, ended))
         return run
+
+    def _over(self, ended: Callable[[Run], None], run: Run) -> None:
+        self._runs.discard(run)
+        ended(run)
 
     def _ran(self, task: Task, process: Process, tool: Any, run: Run) -> None:
         """A slice is over, however it ended: its slot is free."""

@@ -145,8 +145,11 @@ class Scheduler:
 
     def sharing_with(self, resource: Resource) -> list[Resource]:
         """It, and the failing ones that draw from its queues: a slot may stand empty there by its health."""
-        failing = [one for one in self.resources.values() if one.is_failing and one is not resource]
-        return [resource, *(one for one in failing if one.draws.keys() & resource.draws.keys())]
+        failing = [one for one in self.resources.values() if one.rests_until is not None]
+        if not failing:
+            return [resource]
+        sharing = (one for one in failing if one.draws.keys() & resource.draws.keys())
+        return [resource, *(one for one in sharing if one is not resource)]
 
     def must_yield(self, task: Task, num_tokens: int) -> bool:
         """Whether a running task stops now, `num_tokens` into its slice. It stays True once it is."""
@@ -236,12 +239,11 @@ class Scheduler:
 
     def _in_order(self, resource: Resource, now: float) -> list[RunQueue]:
         """Its queues that are not empty, the one whose turn it is first."""
-        may_share = resource.rests_until is None or (not resource.running and now >= resource.rests_until)
-        queues = [
-            queue
-            for name, queue in resource.draws.items()
-            if queue and (may_share or all(one.is_failing for one in self._served_by[name]))
-        ]
+        queues = [queue for queue in resource.draws.values() if queue]
+        if resource.rests_until is not None and (resource.running or now < resource.rests_until):
+            draws = resource.draws.items()
+            alone = {name for name, _ in draws if all(one.is_failing for one in self._served_by[name])}
+            queues = [queue for name, queue in draws if queue and name in alone]
         if len(queues) > 1:
             queues.sort(key=lambda queue: queue.head_key() or 0)
         return queues
