@@ -11,8 +11,9 @@ from aios.abi.errors import InvalidArgument
 from aios.abi.messages import Message
 from aios.bench.demo import Demo, by_kind, prepared
 from aios.bench.model import rows_of, write_transcript
-from aios.bench.runner import mixed_tasks, perfect
-from aios.cli.demo import picture, progress_line
+from aios.bench.runner import Run, mixed_tasks, perfect
+from aios.bench.tasks import generate
+from aios.cli.demo import agent_row, picture, progress_line
 from aios.drivers.llm import Generation
 from aios.drivers.llm_scripted import ScriptedDriver
 
@@ -119,3 +120,9 @@ async def test_a_demo_is_drawn_in_80_columns_and_24_lines():
     assert all(len(line) <= 80 for line in lines)
     assert "0/50 agents ended" in out.file.getvalue()
     assert "of 16 rows" in out.file.getvalue()
+
+
+def test_an_agent_that_is_being_judged_still_has_a_row():
+    run = Run(0, generate(0, "heldout", "calc"))
+    run.answers.append("The result is 4.")
+    assert agent_row(run)[:2] == ("agent-0", "calc")

@@ -140,7 +140,8 @@ def core_line(core: "CoreStatus") -> str:
 
 
 def agent_row(run: "Run") -> tuple[str, str, str, str]:
-    return run.name, run.task.kind, run.doing, _short(run.task.turns[len(run.answers)].user, 38)
+    turn = min(len(run.answers), len(run.task.turns) - 1)  # all are answered while it is being judged
+    return run.name, run.task.kind, run.doing, _short(run.task.turns[turn].user, 38)
 
 
 def _short(text: str, width: int) -> str:
