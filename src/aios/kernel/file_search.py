@@ -11,7 +11,7 @@ import apsw
 from aios.abi.errors import Corrupt
 from aios.abi.syscalls import FileEntry, FileHit, FileHits
 from aios.drivers.sqlite import get_blob
-from aios.kernel.indexing import MAX_PENDING, index_or_mend, keep_up
+from aios.kernel.indexing import index_in_pieces, index_or_mend, keep_up
 from aios.kernel.words import TOKENIZER, match_any, owner_word, words_of
 
 SCHEMA = f"""
@@ -56,14 +56,11 @@ def index_pending(connection: apsw.Connection) -> None:
 
 
 def _index_pending(connection: apsw.Connection) -> None:
-    while end := connection.execute("SELECT min(place) + ? FROM files_pending", (MAX_PENDING,)).get:
-        rows: list[tuple[Any, ...]] = connection.execute(
-            f"SELECT DISTINCT v.id, owner, path, blob, {_IS_LIVE} FROM files_pending "
-            "JOIN file_versions v ON v.id = version_id JOIN files f USING (docid) WHERE place < ?",
-            (end,),
-        ).fetchall()
-        _index(connection, rows)
-        connection.execute("DELETE FROM files_pending WHERE place < ?", (end,))
+    query = (
+        f"SELECT DISTINCT v.id, owner, path, blob, {_IS_LIVE} FROM files_pending "
+        "JOIN file_versions v ON v.id = version_id JOIN files f USING (docid) WHERE place < ?"
+    )
+    index_in_pieces(connection, "files_pending", query, _index)
 
 
 def _index(connection: apsw.Connection, rows: list[tuple[Any, ...]]) -> None:

@@ -8,6 +8,7 @@ next search, or when `MAX_PENDING` changes wait. Knows neither notes nor files.
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import apsw
 
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 MAX_PENDING = 1024
 
 Index = Callable[[apsw.Connection], None]
+IndexRows = Callable[[apsw.Connection, list[tuple[Any, ...]]], None]
 """Puts all that waits into the index."""
 
 
@@ -55,6 +57,16 @@ def keep_up(connection: apsw.Connection, index: Index) -> None:
     if connection.last_insert_rowid() >= MAX_PENDING:
         with suppress(apsw.CorruptError):
             index(connection)
+
+
+def index_in_pieces(connection: apsw.Connection, pending: str, query: str, index: IndexRows) -> None:
+    """Index what waits in the table `pending`, up to `MAX_PENDING` at a time, and take it off.
+
+    `query` gives the rows to index for what waits before a place.
+    """
+    while end := connection.execute(f"SELECT min(place) + ? FROM {pending}", (MAX_PENDING,)).get:
+        index(connection, connection.execute(query, (end,)).fetchall())
+        connection.execute(f"DELETE FROM {pending} WHERE place < ?", (end,))
 
 
 def index_or_mend(connection: apsw.Connection, index: Index, start_over: str) -> None:

@@ -15,7 +15,7 @@ from aios.abi.errors import Corrupt, NotFound, QuotaExceeded
 from aios.abi.syscalls import Done, Note, NoteHit, NoteHits
 from aios.drivers.sqlite import checksum
 from aios.drivers.vectors import VectorCache, VectorIndex
-from aios.kernel.indexing import MAX_PENDING, index_or_mend, keep_up
+from aios.kernel.indexing import index_in_pieces, index_or_mend, keep_up
 from aios.kernel.words import TOKENIZER, match_any, owner_word
 
 SCHEMA = (
@@ -133,14 +133,11 @@ def index_pending(connection: apsw.Connection) -> None:
 
 
 def _index_pending(connection: apsw.Connection) -> None:
-    while end := connection.execute("SELECT min(place) + ? FROM notes_pending", (MAX_PENDING,)).get:
-        rows: list[tuple[Any, ...]] = connection.execute(
-            "SELECT DISTINCT p.docid, owner, number, body, checksum "
-            "FROM notes_pending p LEFT JOIN notes USING (docid) WHERE place < ?",
-            (end,),
-        ).fetchall()
-        _index(connection, rows)
-        connection.execute("DELETE FROM notes_pending WHERE place < ?", (end,))
+    query = (
+        "SELECT DISTINCT p.docid, owner, number, body, checksum "
+        "FROM notes_pending p LEFT JOIN notes USING (docid) WHERE place < ?"
+    )
+    index_in_pieces(connection, "notes_pending", query, _index)
 
 
 def _index(connection: apsw.Connection, rows: list[tuple[Any, ...]]) -> None:
