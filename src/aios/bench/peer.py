@@ -74,6 +74,8 @@ async def serve_echo(folder: Path) -> None:
     from starlette.responses import Response
     from starlette.routing import Route
 
+    from aios.server.app import HTTP_OPTIONS
+
     async def echo(request: Request) -> Response:
         return Response(await request.body(), media_type="application/json")
 
@@ -81,17 +83,7 @@ async def serve_echo(folder: Path) -> None:
     listener = await asyncio.get_running_loop().create_unix_server(Echo, str(path))
     bound = free_port()
     app = Starlette(routes=[Route("/v1/syscalls", echo, methods=["POST"])])
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            access_log=False,
-            log_level="error",
-            lifespan="off",
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-        )
-    )
+    server = uvicorn.Server(uvicorn.Config(app, **HTTP_OPTIONS))
     serving = asyncio.create_task(server.serve(sockets=[bound]))
     announce(Address(str(path), f"http://127.0.0.1:{bound.getsockname()[1]}"))
     await stdin_ended()

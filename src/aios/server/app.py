@@ -10,6 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from msgspec import Struct
@@ -28,6 +29,16 @@ _KEEP_S = 75
 """An idle connection is kept for longer than our own client keeps it, so that the client ends it."""
 _GRACE_S = 1.0
 _MAX_CONCURRENT = 4096
+HTTP_OPTIONS: dict[str, Any] = {
+    "lifespan": "off",
+    "ws": "none",
+    "proxy_headers": False,
+    "access_log": False,
+    "log_config": None,
+    "server_header": False,
+    "date_header": False,
+}
+"""What uvicorn is asked to leave out; the bench's bare echo leaves out the same."""
 
 
 class Address(Struct, frozen=True):
@@ -92,13 +103,7 @@ class _HttpServer:
         self._config = uvicorn.Config(
             app,
             http=HttpConnection,
-            lifespan="off",
-            ws="none",
-            proxy_headers=False,
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            date_header=False,
+            **HTTP_OPTIONS,
             limit_concurrency=_MAX_CONCURRENT,
             timeout_keep_alive=_KEEP_S,
         )
