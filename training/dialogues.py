@@ -60,6 +60,7 @@ def batches(
     `drilled()` says, comes one of `drill`.
     """
     waiting: list[list[Row]] = [[] for _ in buckets]
+    spoken = [token for token in range(chat.vocab_size) if chat.surface(token)]
     seed = first_seed
     while True:
         row = encode(generate(seed, "train", blend=True), chat)
@@ -71,18 +72,17 @@ def batches(
         if len(waiting[place]) == buckets[place][1]:
             rng = random.Random(seed)
             if rng.random() < drilled():
-                yield *drill(rng, chat, 3, 512), seed
+                yield *drill(rng, spoken, 3, 512), seed
             yield *pack(waiting[place], buckets[place][0] + 1, chat.pad_id), seed
             waiting[place] = []
 
 
-def drill(rng: random.Random, chat: ChatFormat, rows: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+def drill(rng: random.Random, spoken: list[int], rows: int, length: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of short runs of random pieces, half of them repeated; the marks are 1 where a repeat goes on.
 
-    Nothing but copying tells what comes there, whatever the pieces are: what an assistant needs for the words
-    that it has never seen.
+    `spoken` are the pieces to draw from. Nothing but copying tells what comes there, whatever they are: what
+    an assistant needs for the words that it has never seen.
     """
-    spoken = [token for token in range(chat.vocab_size) if chat.surface(token)]
     tokens, marks = np.zeros((rows, length + 1), np.int64), np.full((rows, length + 1), -1, np.int8)
     for row, mark in zip(tokens, marks, strict=True):
         runs: list[list[int]] = []

@@ -66,8 +66,8 @@ def blended(words: Lexicon, rng: random.Random) -> Lexicon:
     """
     share = rng.choice((0.0, 0.3, 0.6, 0.9))
     lists: dict[str, tuple[str, ...]] = {name: getattr(words, name) for name in BLENDED}
-    changed = {name: tuple(dict.fromkeys(_blend(these, share, rng))) for name, these in lists.items()}
-    changed = {name: tuple(w for w in these if w not in _kept_out()) for name, these in changed.items()}
+    made = {name: dict.fromkeys(_blend(these, share, rng)) for name, these in lists.items()}
+    changed = {name: tuple(w for w in these if w not in _kept_out()) for name, these in made.items()}
     return msgspec.structs.replace(words, **changed)
 
 
