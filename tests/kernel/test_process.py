@@ -26,6 +26,8 @@ from aios.kernel.process import Process, hash_of
 async def test_a_token_that_the_kernel_did_not_give_opens_nothing(run, token):
     with pytest.raises(Unauthenticated):
         await run.kernel.trap(token, sc.ProcessList())
+    with pytest.raises(Unauthenticated):
+        run.kernel.verify(token)
 
 
 async def test_each_process_has_a_principal_of_its_own(run):

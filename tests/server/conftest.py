@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aios.abi import syscalls as sc
-from aios.abi.errors import Internal, NotFound, PermissionDenied, Unauthenticated, UnknownCall
+from aios.abi.errors import Internal, NotFound, PermissionDenied, Unauthenticated
 from aios.abi.messages import Delta
 from aios.kernel.config import Config
 from aios.sdk.transport import Http, InProcess, Transport, UnixSocket
@@ -30,6 +30,10 @@ class KernelDouble:
         self.may_spawn.set()
         self._pids: dict[str, int] = {}
 
+    def verify(self, token: str) -> None:
+        if token != self.operator_token and token not in self._pids:
+            raise Unauthenticated("no process has this token")
+
     async def trap(
         self,
         token: str,
@@ -38,10 +42,7 @@ class KernelDouble:
         emit: Callable[[Delta], None] | None = None,
         timeout_s: float | None = None,
     ) -> sc.Reply:
-        if token != self.operator_token and token not in self._pids:
-            raise Unauthenticated("no process has this token")
-        if type(call) not in sc.ROW_OF:
-            raise UnknownCall("no system call")
+        self.verify(token)
         await self._note(self.seen, call)
         match call:
             case sc.LlmGenerate():

@@ -92,9 +92,16 @@ class Kernel:
         `emit` takes the deltas of a streaming call, on the kernel's loop. Raises errors of `aios.abi.errors`,
         such as `DeadlineExceeded` after `timeout_s` seconds. Cancelling the awaiting task ends the call.
         """
+        return await self._dispatcher.call(self._caller(token), call, emit, timeout_s)
+
+    def verify(self, token: str) -> None:
+        """Raise `Unauthenticated` unless a living process has `token`: the first thing `trap` does."""
+        self._caller(token)
+
+    def _caller(self, token: str) -> Process:
         if not self._is_running:
             raise Unavailable("the kernel is not running")
-        return await self._dispatcher.call(self._processes.authenticate(token), call, emit, timeout_s)
+        return self._processes.authenticate(token)
 
     # ---- boot and shutdown
 

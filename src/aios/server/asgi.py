@@ -7,7 +7,7 @@ from typing import Any
 
 from aios.abi import wire
 from aios.abi.errors import AiosError, DeadlineExceeded, TooLarge, Unauthenticated
-from aios.server.trap import Trap, verify
+from aios.server.trap import Trap
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -47,7 +47,7 @@ def token_of(scope: Scope) -> str:
 async def admit(kernel: Trap, scope: Scope, receive: Receive) -> tuple[str, bytes]:
     """The caller's token and the body, of which a stranger's is neither waited for nor held."""
     token = token_of(scope)
-    await verify(kernel, token)
+    kernel.verify(token)
     return token, await read_body(scope, receive)
 
 

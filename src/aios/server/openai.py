@@ -19,7 +19,7 @@ from aios.abi.wire import MAX_FRAME, encode
 from aios.server.asgi import Header, Receive, Scope, Send, Watch, admit, send_json, token_of
 from aios.server.openai_answer import Chunks, completion, error_body, event
 from aios.server.openai_request import Chat, read_request
-from aios.server.trap import Trap, verify
+from aios.server.trap import Trap
 
 MAX_UNREAD = 2 * MAX_FRAME
 """Characters of a stream that its client has not read, beyond which the call is cancelled."""
@@ -124,7 +124,7 @@ class _Models:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await verify(self._kernel, token_of(scope))
+            self._kernel.verify(token_of(scope))
             await send_json(send, encode(self._found(scope["path_params"].get("model"))))
         except AiosError as error:
             await _send_error(send, error)

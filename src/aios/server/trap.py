@@ -1,10 +1,8 @@
 """What a server needs of the kernel: the one door, and the operator's secret for what is the operator's."""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Protocol
 
-from aios.abi.errors import UnknownCall
 from aios.abi.messages import Delta
 from aios.abi.syscalls import Reply, SystemCall
 
@@ -25,15 +23,10 @@ class Trap(Protocol):
         """See `Kernel.trap`."""
         ...
 
+    def verify(self, token: str) -> None:
+        """See `Kernel.verify`."""
+        ...
+
     def statistics(self) -> dict[str, Any]: ...
 
     def cores(self) -> Sequence[Any]: ...
-
-
-async def verify(kernel: Trap, token: str) -> None:
-    """`Unauthenticated` unless the kernel gave this token.
-
-    What is no call of the table is refused right behind that check: nothing runs, nothing is counted.
-    """
-    with suppress(UnknownCall):
-        await kernel.trap(token, SystemCall())
