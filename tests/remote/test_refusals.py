@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aios.abi.errors import AiosError
-from aios.drivers.refusals import MAX_RETRY_AFTER, refusal, retry_after
+from aios.abi.errors import AiosError, ContextOverflow, Exhausted, Overloaded, RateLimited, Unavailable
+from aios.drivers.refusals import MAX_RETRY_AFTER, failure, refusal, retry_after
 
 NOW = 1_700_000_000.0
 """Tue, 14 Nov 2023 22:13:20 GMT."""
@@ -58,3 +58,61 @@ def test_whatever_comes_is_one_error_of_the_tree(status: int, body: bytes, heade
     error = refusal(status, headers, body, NOW)
     assert isinstance(error, AiosError)
     assert error.retry_after is None or 0 <= error.retry_after <= MAX_RETRY_AFTER
+
+
+EMPTY = {"x-ratelimit-limit-tokens": "9", "x-ratelimit-remaining-tokens": "0"}
+HALF = {"x-ratelimit-limit-tokens": "9", "x-ratelimit-remaining-tokens": "5"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "kind"),
+    [
+        ({}, b"", Overloaded),
+        ({"retry-after": "3"}, b"", Overloaded),
+        (EMPTY, b"", RateLimited),
+        (HALF, b"", RateLimited),
+        (HALF, b"too many concurrent requests", Overloaded),
+        (EMPTY, b"too many concurrent requests", RateLimited),
+        ({}, b"Rate limit reached for requests", RateLimited),
+        ({}, b"slow down: 60 requests per minute", RateLimited),
+        ({}, b'{"error": {"code": "rate_limit_exceeded"}}', RateLimited),
+        ({}, b'{"error": {"type": "rate_limit_error", "message": "8 requests in flight"}}', Overloaded),
+        ({}, b'{"error": {"type": "tokens", "message": "try again"}}', RateLimited),
+        ({}, b'{"message": "the queue is full"}', Overloaded),
+        (EMPTY, b'{"error": {"type": "insufficient_quota"}}', Exhausted),
+        ({}, b'{"error": {"code": "billing_hard_limit_reached"}}', Exhausted),
+        ({}, b'{"error": "insufficient balance"}', Exhausted),
+    ],
+)
+def test_a_429_means_a_rate_or_too_many_at_once_or_no_money(headers: dict, body: bytes, kind: type) -> None:
+    assert type(refusal(429, headers, body, NOW)) is kind
+
+
+def test_no_money_is_told_by_its_own_status_too() -> None:
+    assert type(refusal(402, {}, b"", NOW)) is Exhausted
+    assert type(refusal(402, {"retry-after": "3"}, b"in-flight budget", NOW)) is Overloaded
+    assert type(refusal(403, {}, b"out of credits", NOW)) is Exhausted
+    assert type(refusal(403, {}, b"no", NOW)) is Unavailable
+
+
+def test_the_wait_of_the_headers_goes_before_that_of_the_body() -> None:
+    assert retry_after({}, NOW, "26s") == 26
+    assert retry_after({"retry-after": "2"}, NOW, "26s") == 2
+    assert retry_after({"x-ratelimit-reset": "9"}, NOW, "26s") == 26
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        (b'{"error": {"type": "overloaded_error"}}', Overloaded),
+        (b'{"error": {"code": 503}}', Overloaded),
+        (b'{"error": {"status": "RESOURCE_EXHAUSTED", "message": "quota exceeded"}}', RateLimited),
+        (b'{"error": {"code": "insufficient_quota"}}', Exhausted),
+        (b'{"error": {"code": "context_length_exceeded"}}', ContextOverflow),
+        (b'{"x_groq": {"error": "over_capacity"}}', Overloaded),
+        (b'{"error": "the GPU is on fire"}', Unavailable),
+        (b"{}", Unavailable),
+    ],
+)
+def test_an_event_that_tells_a_failure_is_typed(event: bytes, kind: type) -> None:
+    assert type(failure(event, NOW)) is kind

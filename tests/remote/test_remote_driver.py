@@ -357,7 +357,7 @@ async def test_a_stream_cut_at_any_byte_is_an_error_or_whole() -> None:
         (refusal(413, b"<html>too large"), errors.TooLarge, "413"),
         (refusal(401, {"error": {"message": f"bad key {KEY}"}}), errors.Unavailable, "key"),
         (refusal(403, b"no"), errors.Unavailable, "key"),
-        (refusal(402, {"error": "pay"}), errors.Unavailable, "pay"),
+        (refusal(402, {"error": "pay"}), errors.Exhausted, "pay"),
         (refusal(400, {"error": {"message": f"see {KEY}"}}), errors.InvalidArgument, "[key]"),
         (
             refusal(400, {"error": {"message": "no", "code": "context_length_exceeded"}}),
@@ -365,8 +365,9 @@ async def test_a_stream_cut_at_any_byte_is_an_error_or_whole() -> None:
             "no",
         ),
         (refusal(400, [{"error": {"message": "maximum context is 8"}}]), errors.ContextOverflow, "8"),
-        (refusal(429, {"error": {"message": "slow"}}), errors.RateLimited, "slow"),
-        (refusal(429, {"error": {"code": "insufficient_quota"}}), errors.Unavailable, "quota"),
+        (refusal(429, {"error": {"message": "slow"}}), errors.Overloaded, "slow"),
+        (refusal(429, {"error": {"code": "rate_limit_exceeded"}}), errors.RateLimited, "429"),
+        (refusal(429, {"error": {"code": "insufficient_quota"}}), errors.Exhausted, "quota"),
         (refusal(500, b"\xff\xfe"), errors.Unavailable, "500"),
         (refusal(502, b""), errors.Unavailable, "502"),
         (refusal(503, {"message": "busy"}), errors.Overloaded, "busy"),
@@ -398,7 +399,7 @@ async def test_retry_after_reaches_the_kernel() -> None:
 async def test_a_refusal_that_breaks_off_keeps_its_meaning(ending: Ending) -> None:
     script = structs.replace(refusal(429, b'{"error', Retry_After="7"), ending=ending)
     error = await failed(script, limits=Limits(first_byte_s=30, idle_s=0.05))
-    assert type(error) is errors.RateLimited
+    assert type(error) is errors.Overloaded
     assert error.retry_after == 7
 
 
@@ -412,9 +413,8 @@ async def test_an_error_inside_a_stream_is_typed() -> None:
     error = await failed(stream(begun, {"error": {"message": f"GPU on fire {KEY}"}}))
     assert isinstance(error, errors.Unavailable)
     assert "GPU on fire [key]" in str(error)
-    assert (
-        type(await failed(stream(begun, {"error": {"code": 429, "message": "slow"}}))) is errors.RateLimited
-    )
+    limited = {"error": {"code": 429, "message": "rate limit"}}
+    assert type(await failed(stream(begun, limited))) is errors.RateLimited
 
 
 @pytest.mark.parametrize(

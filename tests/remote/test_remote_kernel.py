@@ -15,6 +15,7 @@ from aios.kernel.kernel import Kernel
 from aios.server.app import serving
 from fakes.served import official_client
 from fakes.upstream import Script, Upstream, call_piece, chunk, refusal, stream, text_stream
+from fakes.wires import WIRES, Wire
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
 KEY = "sk-canary-9876543210"
@@ -27,13 +28,13 @@ def _far_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def whole_way(
-    folder: Path, *scripts: Script
+    folder: Path, *scripts: Script, kind: str = "openai", tries: int = 8
 ) -> AsyncIterator[tuple[openai.AsyncOpenAI, Upstream, Kernel]]:
     async with Upstream(*scripts) as upstream:
         core = CoreConfig(
-            name="far", kind="openai", model="big", base_url=upstream.base_url, api_key_env="FAR_KEY", slots=2
+            name="far", kind=kind, model="big", base_url=upstream.base_url, api_key_env="FAR_KEY", slots=2
         )
-        retry = RetryConfig(first_delay_s=0.001, max_delay_s=0.001)
+        retry = RetryConfig(max_attempts=tries)
         config = Config(data=folder, port=0, socket=folder / "s", cores=(core,), retry=retry)
         async with Kernel(config) as kernel, serving(kernel, config) as address:
             agent = await kernel.trap(kernel.operator_token, ProcessSpawn(agent="client"))
@@ -51,6 +52,20 @@ async def test_an_answer_streams_through(tmp_path: Path) -> None:
         assert [c.choices[0].delta.content for c in chunks] == ["Hel", "lo", None]
         assert upstream.asked[0].headers["authorization"] == f"Bearer {KEY}"
         assert [model.id async for model in client.models.list()] == ["big"]
+
+
+@pytest.mark.parametrize("wire", WIRES, ids=[wire.name for wire in WIRES])
+async def test_every_wire_goes_the_whole_way(tmp_path: Path, wire: Wire) -> None:
+    tools: Any = [{"type": "function", "function": {"name": name}} for name in ("add", "now")]
+    async with whole_way(tmp_path, wire.script(wire.calls), kind=wire.name) as (client, upstream, _):
+        got = await client.chat.completions.create(model="big", messages=HELLO, tools=tools)
+        calls = got.choices[0].message.tool_calls
+        assert [(call.id, call.function.name) for call in calls] == [("c1", "add"), ("c2", "now")]
+        assert upstream.asked[0].path == wire.path
+        history = [*HELLO, got.choices[0].message.model_dump(exclude_none=True)]
+        history += [{"role": "tool", "tool_call_id": call.id, "content": "2"} for call in calls]
+        again = await client.chat.completions.create(model="big", messages=history, tools=tools)
+        assert again.choices[0].message.content == "naïve 日本"
 
 
 async def test_tool_calls_come_through(tmp_path: Path) -> None:
@@ -84,11 +99,8 @@ async def test_what_the_client_can_mend_it_is_told(tmp_path: Path) -> None:
 
 
 async def test_a_key_of_ours_is_never_in_an_error(tmp_path: Path) -> None:
-    async with whole_way(tmp_path, refusal(401, {"error": {"message": f"wrong key {KEY}"}})) as (
-        client,
-        _,
-        kernel,
-    ):
+    refused = refusal(401, {"error": {"message": f"wrong key {KEY}"}})
+    async with whole_way(tmp_path, refused, tries=1) as (client, _, kernel):
         with pytest.raises(openai.InternalServerError) as caught:
             await client.chat.completions.create(model="big", messages=HELLO)
         assert KEY not in str(caught.value) + str(kernel.statistics())

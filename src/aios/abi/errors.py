@@ -14,6 +14,7 @@ AiosError
 ├── Overloaded                             no room now; try again after `retry_after` seconds
 │   └── RateLimited                        a provider's rate limit
 ├── Unavailable                            a core, tool or store can't be reached or has failed
+│   └── Exhausted                          an account at a provider has no quota left
 ├── ToolFailed                             a tool ran and failed
 ├── StorageFull                            the disk has no room; reads go on
 ├── Corrupt                                stored data does not match its checksum
@@ -113,6 +114,10 @@ class RateLimited(Overloaded):
 class Unavailable(AiosError):
     code = "unavailable"
     http_status = 503
+
+
+class Exhausted(Unavailable):
+    code = "exhausted"
 
 
 class ToolFailed(AiosError):

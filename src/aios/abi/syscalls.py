@@ -4,7 +4,7 @@ Stubs of the SDK, schemas, access rules and documentation are made from `TABLE`.
 built is not here. Everything a caller may set has a bound, checked when bytes become a struct.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from msgspec import Meta, Struct
 
@@ -35,6 +35,51 @@ class Done(Reply, frozen=True):
     """It took effect; there is nothing else to say."""
 
 
+# ---- scheduling: what a caller says of its own work
+
+Band = Literal["interactive", "normal", "batch"]
+BANDS: tuple[Band, ...] = get_args(Band)
+"""Strict classes: nothing of a later band runs while something of an earlier one could."""
+
+
+class Hints(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What the scheduler may know of a call, or of all calls of a program.
+
+    A call can ask for less than its program was given, never for more: its band and priority are bounded by
+    the program's.
+    """
+
+    band: Band | None = None
+    """None for the program's own, which is `normal` unless it was spawned with another."""
+    priority: Annotated[int, Meta(ge=-100, le=100)] | None = None
+    """Higher first, under the policy `priority`; None for the program's own, which is 0."""
+    deadline_s: Annotated[float, Meta(gt=0, le=604_800.0)] | None = None
+    """Seconds from now by which it should be done: an aim of `edf` and `llf`, not a limit."""
+    steps_left: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    """Calls the program will still make one after the other, this one included."""
+    work_left: Annotated[float, Meta(ge=0, le=1e12)] | None = None
+    """Service the program still needs, this call included, in tokens (an answer's token counts twice)."""
+
+
+NO_HINTS = Hints()
+
+
+class Budget(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """The most that may be spent; None for no limit."""
+
+    tokens: Annotated[int, Meta(ge=0)] | None = None
+    """Of prompts and answers together."""
+    money: Annotated[float, Meta(ge=0)] | None = None
+    """In the currency of the cores' prices."""
+    calls: Annotated[int, Meta(ge=0)] | None = None
+    """Generations."""
+    wall_s: Annotated[float, Meta(gt=0, le=31_536_000.0)] | None = None
+    """Seconds from the first call on (of one call: from its creation)."""
+
+
+NO_BUDGET = Budget()
+
+
 # ---- llm
 
 
@@ -49,6 +94,9 @@ class LlmGenerate(SystemCall, frozen=True):
     tool_choice: Name = "auto"
     """`auto`, `none`, `required`, or the name of one tool."""
     response_schema: JsonSchema | None = None
+    hints: Hints = NO_HINTS
+    budget: Budget = NO_BUDGET
+    """Of this call alone."""
 
 
 class LlmAnswer(Reply, frozen=True):
@@ -70,6 +118,100 @@ class LlmAnswer(Reply, frozen=True):
     def to_message(self) -> Message:
         """The answer as the assistant's message of a conversation."""
         return Message("assistant", self.text, self.tool_calls)
+
+
+# ---- core: the models and how calls are shared out among them
+
+
+class CoreList(SystemCall, frozen=True):
+    """Every core as it stands. Operator only."""
+
+
+class CoreExplain(SystemCall, frozen=True):
+    """Why the generations of a process wait, and why they ran when they did."""
+
+    pid: Annotated[int, Meta(ge=1)] | None = None
+    """None for the caller itself."""
+
+
+Health = Literal["ready", "overloaded", "failing", "open", "probing", "exhausted"]
+"""A core answers; has no room for even one call; failed its last call; is left alone for a while after several
+failures, and tried again with one; or has no quota left at its provider."""
+
+
+class RateEntry(Struct, frozen=True):
+    """A rate limit as a core's gate keeps it."""
+
+    unit: str
+    """`requests`, `tokens`, `input_tokens` or `output_tokens`."""
+    per_minute: float
+    left: float
+
+
+class CoreEntry(Struct, frozen=True):
+    """A core. Tokens and money are since the kernel's start."""
+
+    name: str
+    model: str
+    kind: str
+    health: Health
+    slots: int
+    """0 where nobody knows: then `window` is what was found out."""
+    window: int
+    """How many calls its gate lets in at the same time now."""
+    running: int
+    waiting: int
+    tokens_in_flight: int
+    """Prompt and answer tokens that what runs may take."""
+    opens_in_s: float | None = None
+    """Seconds until its gate may open by time alone; None while it is open, or waits for a call to end."""
+    rates: tuple[RateEntry, ...] = ()
+    tokens: int = 0
+    tokens_per_s: float = 0.0
+    failures: int = 0
+    spent: float = 0.0
+
+
+class CoreEntries(Reply, frozen=True):
+    cores: tuple[CoreEntry, ...]
+
+
+class CallExplained(Struct, frozen=True):
+    """One generation in flight."""
+
+    task: int
+    state: Literal["waits", "runs", "is held", "asks"]
+    seconds: float
+    """In this state."""
+    reason: str
+    ahead: int = 0
+    """Programs (or calls, where the policy orders calls) that would be served before it."""
+    key: tuple[float, ...] = ()
+    """What the policy orders it by, the smallest first."""
+
+
+class DecisionExplained(Struct, frozen=True):
+    """A slot that one of its generations got."""
+
+    task: int
+    core: str
+    seconds_ago: float
+    reason: str
+
+
+class Explanation(Reply, frozen=True):
+    """A process among the others. Service is in tokens, an answer's counted twice."""
+
+    pid: int
+    program: int
+    tenant: str
+    policy: str
+    band: Band
+    service: float = 0.0
+    waited_s: float = 0.0
+    ran_s: float = 0.0
+    calls: tuple[CallExplained, ...] = ()
+    decisions: tuple[DecisionExplained, ...] = ()
 
 
 # ---- memory: the history of a process
@@ -453,6 +595,12 @@ class ProcessSpawn(SystemCall, frozen=True):
     """Ends the process when it has made no call for so long; None for never."""
     durable: bool = False
     """The process and its token outlive a restart of the kernel. Operator only."""
+    tenant: Name | None = None
+    """On whose account it runs; None for the parent's. Operator only."""
+    hints: Hints = NO_HINTS
+    """For all its calls and those of its children: bounded by the parent's own."""
+    budget: Budget | None = None
+    """Of it and its children together, out of the parent's; None for the parent's alone."""
 
 
 class ProcessList(SystemCall, frozen=True):
@@ -579,6 +727,8 @@ TABLE: dict[str, Row] = {
     row.name: row
     for row in (
         Row("llm.generate", LlmGenerate, LlmAnswer, streams=True),
+        Row("core.list", CoreList, CoreEntries),
+        Row("core.explain", CoreExplain, Explanation),
         Row("memory.append", MemoryAppend, History),
         Row("memory.read", MemoryRead, History),
         Row("memory.clear", MemoryClear, Done),

@@ -5,22 +5,24 @@ strict in what it hands on.
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from aios.abi.errors import InvalidArgument, Unavailable
-from aios.abi.messages import Delta, FinishReason, ToolCall, Usage
-from aios.drivers.llm import Finished, Generation
+from aios.abi.errors import Unavailable
+from aios.abi.messages import Delta, ToolCall, Usage
+from aios.drivers.answer import MAX_CALLS, Answer, End, Json, parsed_arguments
+from aios.drivers.llm import Generation
 
-MAX_CALLS = 128
-"""The most tool calls of one answer."""
-CHARS_PER_TOKEN = 256
-"""No token of any model has more, so an answer beyond this has passed its token limit."""
-
-Json = dict[str, Any]
+_ENDS: dict[str, End] = {
+    "length": "length",
+    "content_filter": "filtered",
+    "error": "failed",  # OpenRouter
+    "insufficient_system_resource": "failed",  # DeepSeek
+    "abort": "failed",  # vLLM, SGLang
+}
 
 
 class _Function(Struct):
@@ -63,28 +65,54 @@ class _Usage(Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_tokens_details: _PromptDetails | None = None
+    prompt_cache_hit_tokens: int | None = None
+    """DeepSeek's word for the cached ones."""
+
+    def to_usage(self) -> Usage:
+        details = self.prompt_tokens_details or _PromptDetails()
+        cached = details.cached_tokens or self.prompt_cache_hit_tokens
+        return _counted(self.prompt_tokens, self.completion_tokens, cached)
 
 
-class Chunk(Struct):
+class _Timings(Struct):
+    """llama.cpp's counts: prompt tokens from its cache, those worked on, tokens of the answer."""
+
+    cache_n: int | None = None
+    prompt_n: int | None = None
+    predicted_n: int | None = None
+
+    def to_usage(self) -> Usage:
+        return _counted((self.cache_n or 0) + (self.prompt_n or 0), self.predicted_n, self.cache_n)
+
+
+class _Groq(Struct):
+    usage: _Usage | None = None
+    error: str | None = None
+
+
+class _Chunk(Struct):
     """What one event of a stream holds, as far as it is read."""
 
+    object: str | None = None
+    """`error` where an older vLLM or SGLang fails in the middle of its answer."""
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
+    timings: _Timings | None = None
+    x_groq: _Groq | None = None
     model: str | None = None
     error: Any = None
     """Set where the provider fails in the middle of its answer."""
+    message: Any = None
+    """Set where the event is nothing but an error."""
+
+    @property
+    def is_failure(self) -> bool:
+        if self.error or self.object == "error" or (self.x_groq is not None and self.x_groq.error):
+            return True
+        return self.choices is None and self.message is not None
 
 
-_chunks = msgspec.json.Decoder(Chunk)
-_arguments = msgspec.json.Decoder(dict[str, Any])
-
-
-def decode_chunk(data: bytes) -> Chunk:
-    """`Unavailable` when it is not a chunk."""
-    try:
-        return _chunks.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Unavailable(f"the endpoint sent something that is no chat completion chunk: {error}") from None
+_chunks = msgspec.json.Decoder(_Chunk)
 
 
 class _OpenCall:
@@ -132,90 +160,64 @@ class _OpenCall:
         return any(self.arguments) and self._parsed() is not None
 
     def _parsed(self) -> Json | None:
-        """The arguments as far as they have come; None where they are no JSON object."""
-        text = "".join(self.arguments).strip()
-        try:
-            return _arguments.decode(text) if text else {}
-        except (msgspec.DecodeError, RecursionError):
-            return None
+        return parsed_arguments("".join(self.arguments))
 
 
-class Answer:
-    """An answer as it grows, chunk by chunk; text is emitted as it comes, tool calls once they are whole."""
+class ChatAnswer(Answer):
+    """An answer as it grows, chunk by chunk."""
 
     def __init__(self, job: Generation, model: str, emit: Callable[[Delta], None]) -> None:
-        self._emit = emit
-        self._model = model
-        self._max_tokens = job.sampling.max_tokens
-        self._text: list[str] = []
-        self._calls: list[_OpenCall] = []
-        self._num_chars = 0
-        self._usage = Usage()
-        self._finish_reason: str | None = None
+        super().__init__(job, model, emit)
+        self._open: list[_OpenCall] = []
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether the model has said that it is done; usage may still follow."""
-        return self._finish_reason is not None
-
-    @property
-    def is_empty(self) -> bool:
-        return not self._text and not self._calls
-
-    def add(self, chunk: Chunk) -> None:
-        """Join a chunk on. `Unavailable` when the answer passes its limits."""
+    def add(self, data: bytes) -> bool:
+        if data == b"[DONE]":
+            self.is_done = True
+            return True
+        chunk = _chunks.decode(data)
+        if chunk.is_failure:
+            return False
         self._model = chunk.model or self._model
-        if chunk.usage is not None:
-            self._usage = _usage(chunk.usage)
+        self._note_usage(chunk)
         for choice in chunk.choices or ():
             if choice.index == 0:
                 self._add_piece(choice.delta or choice.message or _Piece())
-                self._finish_reason = choice.finish_reason or self._finish_reason
+                if choice.finish_reason:
+                    self._ended(choice.finish_reason, _ENDS)
+        return True
+
+    def _note_usage(self, chunk: _Chunk) -> None:
+        counts = chunk.usage or (chunk.x_groq.usage if chunk.x_groq is not None else None)
+        if counts is not None:
+            self._usage = counts.to_usage()
+        elif chunk.timings is not None and self._usage == Usage():
+            self._usage = chunk.timings.to_usage()
 
     def _add_piece(self, piece: _Piece) -> None:
         for call in piece.tool_calls or ():
-            self._num_chars += self._call_at(call).add(call)
+            self._grow(self._call_at(call).add(call))
         if text := piece.text:
-            self._num_chars += len(text)
-            self._text.append(text)
-        if self._max_tokens is not None and self._num_chars > CHARS_PER_TOKEN * self._max_tokens:
-            raise Unavailable(f"the endpoint went on beyond the {self._max_tokens} tokens it was allowed")
-        if text:
             # The format does not say how many tokens a chunk holds; nearly every endpoint sends one.
-            self._emit(Delta(text, num_tokens=1))
+            self._say(text, 1)
 
     def _call_at(self, piece: _CallPiece) -> _OpenCall:
-        for call in reversed(self._calls):
+        for call in reversed(self._open):
             if piece.index in (None, call.index):
                 if call.is_followed_by(piece):
                     break
                 return call
-        if len(self._calls) >= MAX_CALLS:
+        if len(self._open) >= MAX_CALLS:
             raise Unavailable(f"the model made more than {MAX_CALLS} tool calls in one answer")
-        last = max((call.index for call in self._calls), default=-1)
-        self._calls.append(_OpenCall(last + 1 if piece.index is None else piece.index))
-        return self._calls[-1]
+        last = max((call.index for call in self._open), default=-1)
+        self._open.append(_OpenCall(last + 1 if piece.index is None else piece.index))
+        return self._open[-1]
 
-    def finish(self) -> Finished:
-        """The whole answer. `Unavailable` or `InvalidArgument` when it is none."""
-        reason = self._reason()
-        calls = tuple(call.close() for call in sorted(self._calls, key=lambda call: call.index))
-        for call in calls:
-            self._emit(Delta(tool_call=call, num_tokens=1))
-        return Finished("".join(self._text), calls, reason, self._usage, self._model)
+    def _has_calls(self) -> bool:
+        return bool(self._open)
 
-    def _reason(self) -> FinishReason:
-        if self._finish_reason == "content_filter":
-            raise InvalidArgument("the provider's content filter ended the answer")
-        if self._finish_reason == "length":
-            if self._calls:
-                raise InvalidArgument(f"a tool call did not fit into {self._max_tokens} tokens; allow more")
-            return "length"
-        # Several endpoints say "stop" where they ask for tools.
-        return "tool_calls" if self._calls else "stop"
+    def _calls(self) -> Sequence[ToolCall]:
+        return [call.close() for call in sorted(self._open, key=lambda call: call.index)]
 
 
-def _usage(usage: _Usage) -> Usage:
-    details = usage.prompt_tokens_details or _PromptDetails()
-    counts = (usage.prompt_tokens, usage.completion_tokens, details.cached_tokens)
+def _counted(*counts: int | None) -> Usage:
     return Usage(*(max(count or 0, 0) for count in counts))

@@ -1,25 +1,30 @@
 """A generation as a request to a chat completions endpoint. Owns the JSON shape, and knows no network."""
 
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from aios.abi.messages import Message, Sampling, ToolCall, ToolSpec
+from aios.drivers.fields import UNCHANGED, renamed
 from aios.drivers.llm import Generation
+from aios.drivers.schemas import is_strict
 
 Json = dict[str, Any]
 _SEED_BITS = (1 << 31) - 1
 """Most endpoints read a seed as a 32-bit integer, some of them with a sign."""
-UNCHANGED: Mapping[str, str] = MappingProxyType({})
+_SCHEMA_TOLD = "Answer with nothing but JSON that fits this JSON Schema: "
 
 
 def request_body(job: Generation, model: str, fields: Mapping[str, str] = UNCHANGED) -> bytes:
-    """The request for `job`, always streamed. `fields` renames its fields; an empty name leaves one out."""
+    """The request for `job`, always streamed. `fields` renames its fields; an empty name leaves one out.
+
+    Two of its names stand for something inside a field: `messages.name`, and `json_schema`, which an endpoint
+    that takes no schema knows as `json_object` or not at all; the schema is then told in the prompt.
+    """
     body: Json = {
         "model": model,
-        "messages": [_message(message) for message in job.messages],
+        "messages": [renamed(_message(message), _of_messages(fields)) for message in job.messages],
         "stream": True,
         "stream_options": {"include_usage": True},
         **_sampling(job.sampling),
@@ -29,8 +34,21 @@ def request_body(job: Generation, model: str, fields: Mapping[str, str] = UNCHAN
         if job.tool_choice != "auto":
             body["tool_choice"] = _tool_choice(job.tool_choice)
     if job.response_schema is not None:
-        body["response_format"] = _response_format(job.response_schema)
-    return msgspec.json.encode({fields.get(k, k): v for k, v in body.items() if fields.get(k, k)})
+        body |= _schema(job.response_schema, body["messages"], fields.get("json_schema"))
+    return msgspec.json.encode(renamed(body, fields))
+
+
+def _of_messages(fields: Mapping[str, str]) -> dict[str, str]:
+    return {"name": fields["messages.name"]} if "messages.name" in fields else {}
+
+
+def _schema(schema: Json, messages: list[Json], known_as: str | None) -> Json:
+    """The fields that ask for an answer by `schema`, `known_as` what stands for `json_schema`."""
+    if known_as is None:
+        return {"response_format": _response_format(schema)}
+    told = {"role": "system", "content": _SCHEMA_TOLD + msgspec.json.encode(schema).decode()}
+    format = {"response_format": {"type": known_as}} if known_as else {}
+    return {"messages": [told, *messages], **format}
 
 
 def _sampling(sampling: Sampling) -> Json:
@@ -83,30 +101,6 @@ def _response_format(schema: Json) -> Json:
     if schema == {"type": "object"}:
         return {"type": "json_object"}
     answer: Json = {"name": "answer", "schema": schema}
-    if _is_strict(schema):
+    if is_strict(schema):
         answer["strict"] = True
     return {"type": "json_schema", "json_schema": answer}
-
-
-def _is_strict(schema: Any) -> bool:
-    """Whether a strict endpoint takes it: every object is closed, and each of its properties required."""
-    try:
-        return all(map(_is_closed, _parts(schema)))
-    except (TypeError, AttributeError, RecursionError):
-        return False  # no JSON Schema; what to say of it is the endpoint's business
-
-
-def _is_closed(schema: Json) -> bool:
-    if "properties" not in schema and "object" not in (schema.get("type") or ()):
-        return True
-    names = schema.get("properties", {}).keys()
-    return schema.get("additionalProperties") is False and names <= frozenset(schema.get("required", ()))
-
-
-def _parts(schema: Json) -> Iterator[Json]:
-    """The schema and those inside it."""
-    yield schema
-    inner = [part for key in ("properties", "$defs") for part in schema.get(key, {}).values()]
-    inner += [*schema.get("anyOf", ()), *([schema["items"]] if "items" in schema else ())]
-    for part in inner:
-        yield from _parts(part)

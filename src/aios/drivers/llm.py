@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 from msgspec import Struct
 
 from aios.abi.messages import Delta, FinishReason, JsonSchema, Message, Sampling, ToolCall, ToolSpec, Usage
+from aios.drivers.limits import OnLimits
 
 SnapshotKind = Literal["state", "text", "none"]
 """What a driver can give when interrupted: exact state, the text so far, or nothing (never interrupt)."""
@@ -52,6 +53,10 @@ class Preempted(Struct, frozen=True):
 
 class LLMDriver(Protocol):
     """One model replica. All methods are called from the kernel's loop and must never block it."""
+
+    on_limits: OnLimits
+    """Called with what a provider says of its rate limits, as soon as the headers of an answer are there.
+    Does nothing until it is set; a driver without a provider never calls it."""
 
     @property
     def model(self) -> str:

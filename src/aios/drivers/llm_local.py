@@ -33,6 +33,7 @@ from aios.drivers.engine_frames import (
     Submit,
 )
 from aios.drivers.engine_link import EngineLink, InlineLink, ProcessLink
+from aios.drivers.limits import OnLimits, ignore_limits
 from aios.drivers.llm import Finished, Generation, Preempted, Snapshot, SnapshotKind
 
 EMBEDDED_MODEL = Path(__file__).parent / "models" / "nano"
@@ -79,6 +80,7 @@ class EmbeddedDriver:
         self._deaths = 0
         self._not_before = 0.0
         self._closed = asyncio.Event()
+        self.on_limits: OnLimits = ignore_limits
 
     @property
     def model(self) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from aios.abi.errors import AiosError, Cancelled, ContextOverflow, Unavailable
 from aios.abi.messages import Delta, FinishReason, Message, ToolSpec, Usage
+from aios.drivers.limits import OnLimits, ignore_limits
 from aios.drivers.llm import Finished, Generation, Preempted, Snapshot, SnapshotKind
 
 HANG = object()
@@ -63,6 +64,7 @@ class ScriptedDriver:
         self.max_running = 0
         """The most that ever ran at the same time."""
         self.is_open = False
+        self.on_limits: OnLimits = ignore_limits
         self._running: set[asyncio.Task[Any]] = set()
         """Who waits for the generations that run."""
         self._cut_off: set[asyncio.Task[Any]] = set()

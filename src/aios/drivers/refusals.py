@@ -1,27 +1,27 @@
 """What a provider's refusal means: HTTP status, headers and body as one error of ours.
 
-Owns the mapping and the reading of the many ways to say "come back later". Never repeats what could hold a
-secret: of a refused key nothing of the provider's text is shown.
+Owns the mapping, and the many shapes of an error's body. Never repeats what could hold a secret: of a refused
+key nothing of the provider's text is shown.
 """
 
-import math
 import re
 from collections.abc import Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from aios.abi.errors import (
     AiosError,
     ContextOverflow,
+    Exhausted,
     InvalidArgument,
     Overloaded,
     RateLimited,
     TooLarge,
     Unavailable,
 )
+from aios.drivers.limits import is_any_told, rate_limits, reset_after, seconds_until
 
 MAX_RETRY_AFTER = 3600.0
 """Seconds; a provider that asks for more is asked again after this."""
@@ -30,27 +30,115 @@ MAX_SENTENCE = 400
 
 _OVERFLOW_CODES = {"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"}
 _OVERFLOW = re.compile(
-    r"context[ _-]?(length|window|size)|maximum context|(prompt|input) (is|was) too long|too many tokens",
+    r"context[ _-]?(length|window|size|limit)|maximum context|(prompt|input) (is|was) too long"
+    r"|too many tokens|token count .{0,40}exceeds",
     re.IGNORECASE,
 )
+_EXHAUSTED_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "billing_error"}
+_EXHAUSTED = re.compile(
+    r"credit balance|(insufficient|not enough|out of) (balance|credit|funds|quota)|billing hard limit"
+    r"|no credits",
+    re.IGNORECASE,
+)
+_AT_ONCE = re.compile(
+    r"concurren|at (once|the same time)|simultaneous|in[ -]flight|parallel requests|pending requests"
+    r"|overloaded|over.?capacity|too busy|queue is full|server is busy|shared capacity",
+    re.IGNORECASE,
+)
+_RATE_CODES = {
+    "rate_limit_exceeded",
+    "rate_limit_error",
+    "rate_limit_reached",
+    "rate_limited",
+    "tokens",
+    "requests",
+}
+_RATE = re.compile(
+    r"rate.?limit|requests? rate|per (second|minute|hour|day)|\b[rt]p[msd]\b|quota exceeded"
+    r"|exceeded .{0,30}quota",
+    re.IGNORECASE,
+)
+_BAD_KEY = re.compile(
+    r"api[ _]key[ _](is )?(not valid|invalid)|(invalid|incorrect) (x-)?api[ _-]key", re.IGNORECASE
+)
+_DAILY = re.compile(r"per_?day", re.IGNORECASE)
 _STATUS = re.compile(r"[45][0-9]{2}")
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_STATUS_OF = {
+    # Where an event names the kind of an error, and no status: Anthropic, Google, OpenAI and their like.
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "insufficient_quota": 429,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+    "over_capacity": 503,
+    "INVALID_ARGUMENT": 400,
+    "RESOURCE_EXHAUSTED": 429,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+
+
+class _Told(Struct, frozen=True):
+    """What an error's body holds, in any of the shapes in use; empty where it has none."""
+
+    words: tuple[str, ...] = ()
+    """Its code, its type, its status: whichever there are."""
+    sentence: str = ""
+    retry_after: str | None = None
+    """A span, such as Google's `26s`."""
+    quotas: tuple[str, ...] = ()
+    """Names of the quotas that were exceeded, as Google gives them."""
+
+    @property
+    def status(self) -> int | None:
+        """The HTTP status that its words mean."""
+        for word in self.words:
+            if _STATUS.fullmatch(word):
+                return int(word)
+        return next((_STATUS_OF[word] for word in self.words if word in _STATUS_OF), None)
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes, now: float) -> AiosError:
     """The error for an answer that is no success. `headers` ignore case; `now` is seconds since the epoch."""
-    code, sentence = _read(body)
-    later = retry_after(headers, now)
-    said = f"the endpoint answered {status}" + (f": {sentence}" if sentence else "")
-    if status in (401, 403):
+    return _meaning(status, headers, _told(body), now)
+
+
+def failure(event: bytes, now: float) -> AiosError:
+    """The error that a provider reports by an event, inside a stream that had begun with a success."""
+    told = _told(event)
+    if told.status is not None:
+        return _meaning(told.status, {}, told, now)
+    if _is_overflow(told):
+        return ContextOverflow(told.sentence)
+    return Unavailable(
+        f"the endpoint failed in the middle of its answer: {told.sentence or 'no reason given'}"
+    )
+
+
+def _meaning(status: int, headers: Mapping[str, str], told: _Told, now: float) -> AiosError:
+    later = retry_after(headers, now, told.retry_after)
+    said = f"the endpoint answered {status}" + (f": {told.sentence}" if told.sentence else "")
+    if status == 402 and "retry-after" in headers:
+        return Overloaded(said, retry_after=later)  # OpenRouter: what is in flight has reserved all there is
+    if status == 402 or (400 <= status < 500 and _is_exhausted(told)):
+        return Exhausted(
+            f"the account of this core has no quota left at its provider; {said}", retry_after=later
+        )
+    if status in (401, 403) or (status == 400 and _is_bad_key(told)):
         return Unavailable(f"the endpoint refused this core's key ({status}); set the right one")
     if status == 429:
-        if code == "insufficient_quota":
-            return Unavailable("the account of this core has no quota left at its provider")
-        return RateLimited(said, retry_after=later)
+        kind = RateLimited if _is_rate(headers, told, now) else Overloaded
+        return kind(said, retry_after=later)
     if 400 <= status < 500:
-        return _rejected(status, code, said, later)
+        return _rejected(status, told, said, later)
     if status in (503, 529):
         return Overloaded(said, retry_after=later)
     if 300 <= status < 400:
@@ -58,91 +146,86 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, now: float) ->
     return Unavailable(said, retry_after=later)
 
 
-def _rejected(status: int, code: str, said: str, later: float | None) -> AiosError:
-    if status in (402, 407, 408, 409, 423, 425, 499):
+def _rejected(status: int, told: _Told, said: str, later: float | None) -> AiosError:
+    if status in (407, 408, 409, 423, 425, 499):
         return Unavailable(said, retry_after=later)
-    if code in _OVERFLOW_CODES or _OVERFLOW.search(said):
+    if _is_overflow(told):
         return ContextOverflow(said)
     return TooLarge(said) if status == 413 else InvalidArgument(said)
 
 
-def failure(event: bytes, now: float) -> AiosError:
-    """The error that a provider reports by an event, inside a stream that had begun with a success."""
-    code, sentence = _read(event)
-    if _STATUS.fullmatch(code):
-        return refusal(int(code), {}, event, now)
-    if code in _OVERFLOW_CODES or _OVERFLOW.search(sentence):
-        return ContextOverflow(sentence)
-    return Unavailable(f"the endpoint failed in the middle of its answer: {sentence or 'no reason given'}")
+def _is_overflow(told: _Told) -> bool:
+    return not _OVERFLOW_CODES.isdisjoint(told.words) or bool(_OVERFLOW.search(told.sentence))
 
 
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds to wait, of the most exact header there is; None where none says."""
+def _is_exhausted(told: _Told) -> bool:
+    """Whether no waiting of minutes helps: the account is empty, or a day's quota used up."""
+    if any(_DAILY.search(quota) for quota in told.quotas):
+        return True
+    return not _EXHAUSTED_CODES.isdisjoint(told.words) or bool(_EXHAUSTED.search(told.sentence))
+
+
+def _is_bad_key(told: _Told) -> bool:
+    return "API_KEY_INVALID" in told.words or bool(_BAD_KEY.search(told.sentence))
+
+
+def _is_rate(headers: Mapping[str, str], told: _Told, now: float) -> bool:
+    """Whether a 429 means a rate. If not, it means too many at once, which a pause alone does not mend."""
+    limits = rate_limits(headers, now)
+    if limits is not None and any(bucket.remaining == 0 for bucket in limits.buckets.values()):
+        return True
+    if _AT_ONCE.search(told.sentence):
+        return False
+    if is_any_told(headers) or told.quotas or told.retry_after is not None:
+        return True
+    return not _RATE_CODES.isdisjoint(told.words) or bool(_RATE.search(told.sentence))
+
+
+def retry_after(headers: Mapping[str, str], now: float, told: str | None = None) -> float | None:
+    """Seconds to wait, by the most exact there is: headers, then the span `told` by the body, then resets."""
+    milliseconds = headers.get("retry-after-ms")
     waits = (
-        _scaled(headers.get("retry-after-ms"), 0.001),
-        _seconds_or_date(headers.get("retry-after"), now),
-        _bucket_reset(headers, now),
+        seconds_until(f"{milliseconds}ms", now) if milliseconds is not None else None,
+        seconds_until(headers.get("retry-after"), now),
+        seconds_until(told, now),
+        reset_after(headers, now),
     )
-    for wait in waits:
-        if wait is not None and math.isfinite(wait):
-            return min(max(wait, 0.0), MAX_RETRY_AFTER)
-    return None
+    wait = next((wait for wait in waits if wait is not None), None)
+    return None if wait is None else min(wait, MAX_RETRY_AFTER)
 
 
-def _scaled(text: str | None, unit: float) -> float | None:
-    try:
-        return None if text is None else float(text) * unit
-    except ValueError:
-        return None
-
-
-def _seconds_or_date(text: str | None, now: float) -> float | None:
-    seconds = _scaled(text, 1.0)
-    if text is None or seconds is not None:
-        return seconds
-    try:
-        moment = parsedate_to_datetime(text)
-        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - now
-    except (ValueError, OverflowError):
-        return None
-
-
-def _bucket_reset(headers: Mapping[str, str], now: float) -> float | None:
-    """From the `x-ratelimit-…` headers: an empty bucket's reset counts, else the soonest of all."""
-    resets = {}
-    for bucket in ("-requests", "-tokens", ""):
-        wait = _span(headers.get(f"x-ratelimit-reset{bucket}"), now)
-        if wait is not None:
-            resets[bucket] = wait
-    empty = [resets[bucket] for bucket in resets if headers.get(f"x-ratelimit-remaining{bucket}") == "0"]
-    return max(empty) if empty else min(resets.values(), default=None)
-
-
-def _span(text: str | None, now: float) -> float | None:
-    """`6m0s`, `20ms`, `1.5` (seconds), or a moment in seconds or milliseconds since the epoch."""
-    if text is None:
-        return None
-    number = _scaled(text, 1.0)
-    if number is not None:
-        moment = number / 1000 if number > 1e11 else number
-        return moment - now if moment > 1e9 else number
-    parts = _SPAN.findall(text)
-    if not parts or "".join(value + unit for value, unit in parts) != text.strip():
-        return None
-    return sum(float(value) * _SECONDS[unit] for value, unit in parts)
-
-
-def _read(body: bytes) -> tuple[str, str]:
-    """The code and the sentence of an error's body, in any of the shapes in use; empty where it has none."""
+def _told(body: bytes) -> _Told:
     try:
         found: Any = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "", body.decode(errors="replace").strip()[:MAX_SENTENCE]
+        return _Told(sentence=body.decode(errors="replace").strip()[:MAX_SENTENCE])
     if isinstance(found, list) and found:
         found = found[0]
-    if isinstance(found, dict) and found.get("error"):
-        found = found["error"]
+    if isinstance(found, dict):
+        groq = found.get("x_groq")
+        found = found.get("error") or (groq.get("error") if isinstance(groq, dict) else None) or found
     if not isinstance(found, dict):
-        return "", str(found)[:MAX_SENTENCE]
-    sentence = found.get("message") or found.get("detail") or ""
-    return str(found.get("code") or found.get("type") or ""), str(sentence)[:MAX_SENTENCE]
+        return _Told((str(found)[:MAX_SENTENCE],), str(found)[:MAX_SENTENCE])
+    sentence = str(found.get("message") or found.get("detail") or "")[:MAX_SENTENCE]
+    details = [part for part in _list(found.get("details")) if isinstance(part, dict)]
+    reasons = [part.get("reason") for part in details]
+    words = [found.get("code"), found.get("type"), found.get("status"), *reasons]
+    delays = [part["retryDelay"] for part in details if isinstance(part.get("retryDelay"), str)]
+    return _Told(
+        tuple(str(word) for word in words if word),
+        sentence,
+        delays[0] if delays else None,
+        tuple(_quotas(details)),
+    )
+
+
+def _quotas(details: list[dict[str, Any]]) -> list[str]:
+    """Of `google.rpc.QuotaFailure`."""
+    violations = [one for part in details for one in _list(part.get("violations")) if isinstance(one, dict)]
+    return [
+        str(one.get("quotaId") or one.get("quotaMetric") or one.get("subject") or "") for one in violations
+    ]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

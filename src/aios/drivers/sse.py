@@ -61,7 +61,8 @@ class EventReader:
             self._data, self._num_data_bytes = [], 0
             return
         field, _, value = line.partition(b":")
-        if field == b"data":
+        # llama.cpp tells a failure in a field of its own, where the format knows no such.
+        if field in (b"data", b"error"):
             value = value.removeprefix(b" ")
             self._data.append(value)
             # One more for the line itself, so that empty lines without end are cut too.
