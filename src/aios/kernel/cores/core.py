@@ -1,49 +1,43 @@
-"""LLM CORES: one for each replica of a model. Says which may serve a call, and what a failure means.
+"""LLM CORES: one for each replica of a model. Says which may serve a call, and how each fares.
 
-Knows drivers by their protocol only. Slots and queues are the scheduler's.
+Knows drivers by their protocol only. Queues are the scheduler's; whether a call may enter is the gate's.
 """
 
 import asyncio
+import math
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from functools import partial
 
-from msgspec import Struct
-
-from aios.abi.errors import AiosError, NotFound, Overloaded, Unavailable
-from aios.abi.messages import Message
+from aios.abi.errors import AiosError, NotFound, Unavailable
+from aios.abi.messages import Message, Usage
+from aios.drivers.clock import Clock
+from aios.drivers.limits import RateLimits
 from aios.drivers.llm import LLMDriver
-from aios.kernel.config import CoreConfig, RetryConfig
+from aios.kernel.config import CoreConfig
+from aios.kernel.cores.gate import Gate
 
-Health = Literal["ready", "failing"]
+RATE_S = 10.0
+"""Over which the tokens a second of a core are smoothed."""
 
 _SHORT = (Message("user", "hello"),)
 
 
-class CoreStatus(Struct, frozen=True):
-    """A core as statistics show it. `tokens` are those generated since the kernel's start."""
-
-    name: str
-    model: str
-    slots: int
-    running: int
-    waiting: int
-    health: Health
-    tokens: int
-    failures: int
-
-
 class Core:
-    """A driver and how it fares."""
+    """A driver, its gate, and how it fares."""
 
     __slots__ = (
+        "_rate",
+        "_rated_at",
         "config",
         "counts_tokens",
         "driver",
-        "health",
+        "gate",
         "model",
         "name",
         "num_failures",
         "num_tokens",
+        "silent_since",
+        "spent",
         "window",
     )
 
@@ -53,25 +47,56 @@ class Core:
         self.driver = driver
         self.model = driver.model
         self.window = config.window or driver.window
-        self.health: Health = "ready"
+        self.gate = Gate(
+            config.slots,
+            tokens_in_flight=config.tokens_in_flight,
+            requests_per_minute=config.requests_per_minute,
+            tokens_per_minute=config.tokens_per_minute,
+        )
         self.counts_tokens = True
         """Whether its driver can tell what a prompt takes, and so cuts an answer to what is left."""
+        self.silent_since: float | None = None
+        """Since when it has only refused and failed; None while it answers."""
         self.num_failures = 0
         self.num_tokens = 0
+        self.spent = 0.0
+        """Money, by its prices."""
+        self._rate = 0.0
+        self._rated_at = 0.0
 
     @property
     def narrows_window(self) -> bool:
         """Whether the window is not the driver's own, so that the driver does not refuse what is too long."""
         return self.window != self.driver.window
 
-    def succeeded(self) -> None:
-        self.health = "ready"
+    def answered(self, usage: Usage, now: float) -> None:
+        """A generation ended well there, `usage` being its tokens."""
+        self.silent_since = None
+        self.spent += cost_of(self.config, usage)
+        self._rate = self.rate(now) + usage.completion_tokens / RATE_S
+        self._rated_at = now
 
-    def failed(self, error: AiosError) -> None:
-        """Take note of a failure; a refusal for want of room is none."""
-        if isinstance(error, Unavailable):
-            self.health = "failing"
-            self.num_failures += 1
+    def failed(self, error: AiosError, now: float) -> None:
+        """Take note of a failure."""
+        if self.silent_since is None:
+            self.silent_since = now
+        self.num_failures += isinstance(error, Unavailable)
+
+    def silent_s(self, now: float) -> float:
+        """For how long it has only refused and failed."""
+        return 0.0 if self.silent_since is None else now - self.silent_since
+
+    def rate(self, now: float) -> float:
+        """Tokens a second that its finished generations come to, smoothed."""
+        return self._rate * math.exp((self._rated_at - now) / RATE_S)
+
+
+def cost_of(config: CoreConfig, usage: Usage) -> float:
+    """Money for these tokens."""
+    price_cached = config.price_in if config.price_cached is None else config.price_cached
+    new = usage.prompt_tokens - usage.cached_tokens
+    money = new * config.price_in + usage.cached_tokens * price_cached
+    return (money + usage.completion_tokens * config.price_out) / 1e6
 
 
 class Cores:
@@ -87,8 +112,10 @@ class Cores:
     def __getitem__(self, name: str) -> Core:
         return self._cores[name]
 
-    async def start(self) -> None:
+    async def start(self, clock: Clock) -> None:
         """Start every driver. Raises the first failure, once all have started or failed."""
+        for core in self:
+            core.driver.on_limits = partial(_observe, core.gate, clock)
         started = await asyncio.gather(*(core.driver.start() for core in self), return_exceptions=True)
         _raise_first(started)
         for core in self:
@@ -102,13 +129,18 @@ class Cores:
         _raise_first(closed)
 
     def queues(self) -> dict[str, list[str]]:
-        """Every run queue of the cores, and the cores that draw from it."""
+        """Every run queue of the cores, and the cores that it is meant for."""
         found = {queue_of([core.name]): [core.name] for core in self}
         for model in {None, *(core.model for core in self)}:
             names = self._serving(model)
             found[queue_of(names)] = names
             self._queues[model] = queue_of(names)
         return found
+
+    def stand_ins(self, names: Iterable[str]) -> list[str]:
+        """The cores that take the calls of `names` while none of those can."""
+        named = dict.fromkeys(one for name in names for one in self._cores[name].config.fallback)
+        return [one for one in named if one not in names]
 
     def queue_for(self, model: str | None) -> str:
         """The run queue of calls for `model`. `NotFound` lists the models there are."""
@@ -122,6 +154,10 @@ class Cores:
         return [core.name for core in self if model is None or core.model == model]
 
 
+def _observe(gate: Gate, clock: Clock, limits: RateLimits) -> None:
+    gate.observe(clock.now(), limits)
+
+
 def _raise_first(outcomes: Iterable[BaseException | None]) -> None:
     for outcome in outcomes:
         if outcome is not None:
@@ -131,22 +167,3 @@ def _raise_first(outcomes: Iterable[BaseException | None]) -> None:
 def queue_of(cores: list[str]) -> str:
     """The name of the run queue whose calls any of `cores` may take."""
     return f"llm:{','.join(cores)}"
-
-
-def retry_delay_s(error: AiosError, attempts: int, config: RetryConfig) -> float | None:
-    """Seconds after which a generation that failed `attempts` times is tried again; None when it is not.
-
-    The endpoint's own word counts; without one the delay doubles. A wait longer than `max_delay_s` is not
-    worth it: then the caller learns why.
-    """
-    if isinstance(error, Overloaded):
-        most = config.max_refusals
-    elif isinstance(error, Unavailable):
-        most = config.max_attempts
-    else:
-        return None
-    if attempts >= most:
-        return None
-    if error.retry_after is not None:
-        return error.retry_after if error.retry_after <= config.max_delay_s else None
-    return float(min(config.max_delay_s, config.first_delay_s * 2 ** min(attempts - 1, 16)))

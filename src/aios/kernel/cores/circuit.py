@@ -1,0 +1,76 @@
+"""CIRCUIT: stops sending to a core that fails, and tries it with one call after a while.
+
+A failure is a connection that breaks or an endpoint that answers with a defect of its own. Refusals for want
+of room are none: they are the window's and the buckets'. Pure: no clock.
+"""
+
+import math
+from typing import Literal
+
+Circuitry = Literal["closed", "open", "probing"]
+
+MOST_FAILURES = 5
+"""In a row, until it opens."""
+_FIRST_REST_S, _MOST_REST_S = 1.0, 30.0
+_MOST_RESTS = 10
+"""Counted: the rest has long stopped growing."""
+_FIRST_EXHAUSTED_S, _MOST_EXHAUSTED_S = 60.0, 960.0
+
+
+class Circuit:
+    """Closed: calls pass. Open: none does. Probing: one is under way, and what becomes of it decides."""
+
+    __slots__ = ("_num_rests", "is_exhausted", "num_failures", "opens_at", "state")
+
+    def __init__(self) -> None:
+        self.state: Circuitry = "closed"
+        self.is_exhausted = False
+        """Whether it stands open because the account at the provider has no quota left."""
+        self.num_failures = 0
+        """In a row."""
+        self._num_rests = 0
+        self.opens_at = -math.inf
+        """When a call may pass; infinity while one probes."""
+
+    def entered(self) -> None:
+        if self.state == "open":
+            self.state = "probing"
+            self.opens_at = math.inf
+
+    def succeeded(self) -> None:
+        """A call was answered: any answer shows that the core is well, the probe's or an older call's."""
+        if self.num_failures or self.state != "closed":
+            self._close()
+
+    def failed(self, now: float, retry_after: float | None) -> None:
+        """A call failed. Those that entered before the circuit opened do not count again."""
+        self.num_failures += 1
+        if self.state == "probing" or (self.state == "closed" and self.num_failures >= MOST_FAILURES):
+            self._rest(now, _FIRST_REST_S, _MOST_REST_S, retry_after)
+
+    def exhausted(self, now: float, retry_after: float | None) -> None:
+        """The account has no quota left: a minute's rest at least."""
+        if self.state == "open" and self.is_exhausted:
+            return
+        if not self.is_exhausted:
+            self._num_rests = 0
+        self.is_exhausted = True
+        self._rest(now, _FIRST_EXHAUSTED_S, _MOST_EXHAUSTED_S, retry_after)
+
+    def left(self, now: float) -> None:
+        """A call ended in a way that shows nothing: if it was the probe, the next one may try."""
+        if self.state == "probing":
+            self.state = "open"
+            self.opens_at = now
+
+    def _close(self) -> None:
+        self.state = "closed"
+        self.is_exhausted = False
+        self.num_failures = self._num_rests = 0
+        self.opens_at = -math.inf
+
+    def _rest(self, now: float, first_s: float, most_s: float, retry_after: float | None) -> None:
+        rest_s = min(first_s * 2.0**self._num_rests, most_s)
+        self._num_rests = min(self._num_rests + 1, _MOST_RESTS)
+        self.state = "open"
+        self.opens_at = now + max(rest_s, retry_after or 0.0)

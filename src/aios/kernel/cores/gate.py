@@ -1,0 +1,261 @@
+"""GATE: whether a core can take another call now, and if not, when it could.
+
+Owns what is known of the endpoint behind a core: how many calls it bears at once (`window.py`), tokens in
+flight, rate limits (`bucket.py`), whether it is well (`circuit.py`). Pure: no clock, no I/O; `now` is in
+seconds of a clock that never goes back.
+"""
+
+import math
+from typing import Literal
+
+from msgspec import Struct
+
+from aios.abi.errors import AiosError, Exhausted, Overloaded, RateLimited, Unavailable
+from aios.drivers.limits import RateLimits
+from aios.kernel.cores.bucket import BucketStatus, RateBucket
+from aios.kernel.cores.circuit import Circuit
+from aios.kernel.cores.window import Window
+
+Health = Literal["ready", "overloaded", "failing", "open", "probing", "exhausted"]
+"""`failing` after a failure, `open` after five in a row; `overloaded` when not even one call is let in."""
+
+_ROOM = 0.95
+"""Share of the tokens in flight that is used: what a call will take is an estimate."""
+_FIRST_PAUSE_S, _MOST_PAUSE_S = 0.5, 30.0
+_MOST_PAUSES = 10
+"""Counted: the pause has long stopped growing."""
+
+
+class Outcome(Struct, frozen=True):
+    """What a call's end tells of the core it ran on."""
+
+    kind: Literal["done", "overloaded", "rate_limited", "exhausted", "failed", "neutral"]
+    """`neutral`: ended by us, or refused for what it asked: nothing is learned of the core."""
+    retry_after: float | None = None
+    """Seconds, as the endpoint said."""
+
+
+DONE = Outcome("done")
+NEUTRAL = Outcome("neutral")
+
+
+def outcome_of(error: AiosError) -> Outcome:
+    """What a driver's error tells of its core."""
+    if isinstance(error, RateLimited):
+        return Outcome("rate_limited", error.retry_after)
+    if isinstance(error, Overloaded):
+        return Outcome("overloaded", error.retry_after)
+    if isinstance(error, Exhausted):
+        return Outcome("exhausted", error.retry_after)
+    if isinstance(error, Unavailable):
+        return Outcome("failed", error.retry_after)
+    return NEUTRAL
+
+
+class GateStatus(Struct, frozen=True):
+    """A gate as `aios cores` shows it."""
+
+    running: int
+    window: int
+    """Calls that it lets in at once, as far as it knows by now."""
+    slots: int
+    """As given; 0 where it finds out."""
+    tokens: int
+    """Reserved by what runs."""
+    tokens_in_flight: int
+    """As given; 0 for no such limit."""
+    buckets: tuple[BucketStatus, ...]
+    health: Health
+    opens_at: float
+    """When a call of one token could enter; in the past if now, infinity if one must leave first."""
+
+
+class Gate:
+    """Of one core. 0 means not known: `slots` are found out then, and rates by headers or refusals."""
+
+    __slots__ = (
+        "_began_at",
+        "_buckets",
+        "_circuit",
+        "_most_tokens",
+        "_num_entered",
+        "_num_pauses",
+        "_num_unseen",
+        "_resumes_at",
+        "_slots",
+        "_window",
+        "num_running",
+        "num_tokens",
+    )
+
+    def __init__(
+        self,
+        slots: int,
+        *,
+        tokens_in_flight: int = 0,
+        requests_per_minute: int = 0,
+        tokens_per_minute: int = 0,
+    ) -> None:
+        self.num_running = 0
+        self.num_tokens = 0
+        """Reserved by what runs."""
+        self._slots = slots
+        self._window = Window(slots)
+        self._circuit = Circuit()
+        self._most_tokens = tokens_in_flight
+        self._buckets: dict[str, RateBucket] = {}
+        if requests_per_minute:
+            self._buckets["requests"] = RateBucket(requests_per_minute)
+        if tokens_per_minute:
+            self._buckets["tokens"] = RateBucket(tokens_per_minute)
+        self._resumes_at = -math.inf
+        """A refusal for its rate closes the gate until then."""
+        self._num_pauses = 0
+        self._num_unseen = 0
+        """Calls sent whose headers have not been seen."""
+        self._num_entered = 0
+        self._began_at = 0.0
+
+    @property
+    def window(self) -> float:
+        """How many calls it lets in at once, as far as it knows by now."""
+        return float(self._window.size)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it takes calls, and not only one to see how the core is."""
+        return self._circuit.state == "closed" and not self._circuit.is_exhausted
+
+    @property
+    def health(self) -> Health:
+        circuit = self._circuit
+        if circuit.is_exhausted:
+            return "exhausted"
+        if circuit.state != "closed":
+            return circuit.state
+        if circuit.num_failures:
+            return "failing"
+        return "overloaded" if self._window.is_paused else "ready"
+
+    def resize(self, slots: int) -> None:
+        """From now on there are so many slots; 0 to find out. What runs beyond them runs on."""
+        self._slots = slots
+        self._window.resize(slots)
+
+    # ---- what passes
+
+    def opens_at(self, now: float, num_tokens: int) -> float:
+        """When a call that may come to `num_tokens` (prompt and answer) could enter.
+
+        Not after `now`: it may enter now. Later: the earliest moment at which time alone could open the gate.
+        Infinity: only a call that leaves can.
+        """
+        opens_at = max(self._window.opens_at(self.num_running), self._circuit.opens_at, self._resumes_at)
+        if self._most_tokens and not self._has_room(num_tokens):
+            return math.inf
+        for name, bucket in self._buckets.items():
+            opens_at = max(opens_at, bucket.opens_at(1 if name == "requests" else num_tokens))
+        return opens_at
+
+    def enter(self, now: float, num_tokens: int) -> None:
+        """A call passes, which `opens_at` must have allowed; it reserves `num_tokens`."""
+        self.num_running += 1
+        self.num_tokens += num_tokens
+        if not self._num_entered:
+            self._began_at = now
+        self._num_entered += 1
+        self._window.entered(now, self.num_running)
+        self._circuit.entered()
+        self._num_unseen += 1
+        if self._buckets:
+            for name, bucket in self._buckets.items():
+                bucket.take(now, 1 if name == "requests" else num_tokens)
+
+    def leave(self, now: float, num_reserved: int, num_used: int | None, outcome: Outcome) -> None:
+        """A call ends, which reserved `num_reserved` tokens and took `num_used` (None if nobody knows)."""
+        num_running = self.num_running
+        self.num_running = num_running - 1
+        self.num_tokens -= num_reserved
+        if self._num_unseen > self.num_running:
+            self._num_unseen = self.num_running
+        kind = outcome.kind
+        if self._buckets and not (kind == "rate_limited" and now < self._resumes_at):
+            self._settle(num_reserved, num_used, kind)
+        if kind == "done":
+            self._num_pauses = 0
+            self._window.succeeded(num_running)
+            self._circuit.succeeded()
+        elif kind == "failed":
+            self._circuit.failed(now, outcome.retry_after)
+        elif kind == "exhausted":
+            self._circuit.exhausted(now, outcome.retry_after)
+        else:
+            self._circuit.left(now)
+            if kind == "overloaded":
+                self._window.refused(now, num_running, outcome.retry_after)
+            elif kind == "rate_limited":
+                self._pause(now, outcome.retry_after)
+
+    def observe(self, now: float, limits: RateLimits) -> None:
+        """A provider's headers tell of its buckets, as of before what was sent since."""
+        self._num_unseen = max(0, self._num_unseen - 1)
+        share = self._num_unseen / max(1, self.num_running)
+        for name, said in limits.buckets.items():
+            bucket = self._buckets.get(name) or self._buckets.setdefault(name, RateBucket())
+            unseen = self._num_unseen if name == "requests" else share * self.num_tokens
+            bucket.observe(now, said, unseen)
+
+    # ---- looking
+
+    def statistics(self, now: float) -> GateStatus:
+        """How it stands."""
+        return GateStatus(
+            running=self.num_running,
+            window=self._window.size,
+            slots=self._slots,
+            tokens=self.num_tokens,
+            tokens_in_flight=self._most_tokens,
+            buckets=tuple(bucket.statistics(name, now) for name, bucket in self._buckets.items()),
+            health=self.health,
+            opens_at=self.opens_at(now, 1),
+        )
+
+    def check(self) -> None:
+        """Assert what must always hold."""
+        assert self.num_running >= 0
+        assert self.num_tokens >= 0
+        assert self.num_running or not self.num_tokens
+        assert 0 <= self._num_unseen <= self.num_running
+        self._window.check()
+        for bucket in self._buckets.values():
+            bucket.check()
+
+    # ---- inside
+
+    def _has_room(self, num_tokens: int) -> bool:
+        """A call too large for any moment passes alone: if it is too much, the endpoint says so."""
+        return not self.num_running or self.num_tokens + num_tokens <= _ROOM * self._most_tokens
+
+    def _settle(self, num_reserved: int, num_used: int | None, kind: str) -> None:
+        """Give the buckets back what a call did not take. Nobody knows what a broken one took: all of it."""
+        if num_used is None and kind in ("overloaded", "rate_limited", "exhausted"):
+            num_used = 0
+        for name, bucket in self._buckets.items():
+            if name != "requests":
+                if num_used is not None:
+                    bucket.give_back(num_reserved - num_used)
+            elif kind == "rate_limited":
+                bucket.give_back(1)
+
+    def _pause(self, now: float, retry_after: float | None) -> None:
+        """Refused for its rate. Who entered before the last pause does not count again."""
+        if now < self._resumes_at:
+            return
+        pause_s = min(_FIRST_PAUSE_S * 2.0**self._num_pauses, _MOST_PAUSE_S)
+        self._num_pauses = min(self._num_pauses + 1, _MOST_PAUSES)
+        self._resumes_at = now + (pause_s if retry_after is None else retry_after)
+        if not self._buckets:
+            self._buckets["requests"] = RateBucket()
+            self._buckets["requests"].passed(self._began_at, self._num_entered - 1)
+        for bucket in self._buckets.values():
+            bucket.refused(now, self._resumes_at)
