@@ -1,12 +1,15 @@
 """The configuration: where values come from, and what is said of wrong ones. And the two clocks."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from aios.abi.errors import InvalidArgument
+from aios.abi.syscalls import Budget
+from aios.cli.policy import Policy
 from aios.drivers.clock import ManualClock
-from aios.kernel.config import Config, CoreConfig
+from aios.kernel.config import Config, CoreConfig, PolicyName
 
 
 def load(tmp_path, text: str = "", **environ: str) -> Config:
@@ -84,3 +87,23 @@ def test_a_manual_clock_calls_in_the_order_of_time():
     clock.advance(5.0)
     assert called == [(1, 1.0), (2, 2.0)]
     assert clock.now() == 6.0
+
+
+def test_a_fallback_has_to_be_a_core():
+    with pytest.raises(ValueError, match="falls back on 'b'"):
+        Config(cores=(CoreConfig(name="a", fallback=("b",)),))
+
+
+def test_tenants_are_tables_of_their_own(tmp_path):
+    path = tmp_path / "aios.toml"
+    path.write_text("[tenants.acme]\nweight = 2.0\nbudget = { tokens = 1000, money = 1.5 }\n")
+    config = Config.load(path, {})
+    assert config.tenants["acme"].weight == 2.0
+    assert config.tenants["acme"].budget == Budget(tokens=1000, money=1.5)
+    path.write_text("[tenants.acme]\nwieght = 2.0\n")
+    with pytest.raises(InvalidArgument, match="wieght"):
+        Config.load(path, {})
+
+
+def test_the_command_line_knows_every_policy():
+    assert {policy.value for policy in Policy} == set(get_args(PolicyName))

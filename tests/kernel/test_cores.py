@@ -8,7 +8,8 @@ from driving import boot, settle_down
 from aios.abi import syscalls as sc
 from aios.abi.errors import (
     ContextOverflow,
-    InvalidArgument,
+    DeadlineExceeded,
+    Exhausted,
     NotFound,
     Overloaded,
     RateLimited,
@@ -18,29 +19,9 @@ from aios.abi.messages import Message, ToolCall
 from aios.drivers.clock import ManualClock
 from aios.drivers.llm_scripted import HANG, ScriptedDriver
 from aios.kernel.config import Config, CoreConfig, RetryConfig, SchedulerConfig
-from aios.kernel.core import retry_delay_s
 from aios.kernel.kernel import Kernel
 
-RETRY = RetryConfig(max_attempts=3, max_refusals=5, first_delay_s=0.5, max_delay_s=8.0)
-
-
-@pytest.mark.parametrize(
-    ("error", "attempts", "delay"),
-    [
-        (Unavailable("x"), 1, 0.5),
-        (Unavailable("x"), 2, 1.0),
-        (Unavailable("x"), 3, None),
-        (Overloaded("x"), 4, 4.0),
-        (Overloaded("x"), 5, None),
-        (RateLimited("x", retry_after=3.0), 1, 3.0),
-        (RateLimited("x", retry_after=0.0), 1, 0.0),
-        (RateLimited("x", retry_after=3600.0), 1, None),
-        (InvalidArgument("x"), 1, None),
-        (ContextOverflow("x"), 1, None),
-    ],
-)
-def test_what_a_failure_means(error, attempts, delay):
-    assert retry_delay_s(error, attempts, RETRY) == delay
+RETRY = RetryConfig(max_attempts=3, give_up_s=100.0)
 
 
 async def pass_time(run, seconds: float) -> None:
@@ -53,32 +34,108 @@ async def test_a_failure_is_tried_again_and_never_seen(tmp_path, ask):
     driver = ScriptedDriver([Unavailable("down"), RateLimited("slow", retry_after=5.0), "at last"])
     async with boot(tmp_path, driver, slots=1) as run:
         call = run.begin(1, ask())
-        await pass_time(run, 0.5)
+        await settle_down()
+        assert len(driver.jobs) == 2, "one failure is tried again at once"
         assert run.kernel.statistics()["resources"]["core"]["running"] == 0, "it waits holding no slot"
         await pass_time(run, 4.9)
         assert not call.done()
         await pass_time(run, 0.1)
         assert (await call).text == "at last"
         assert run.kernel.statistics()["retries"] == 2
+        assert run.clock.num_timers == 0
 
 
 async def test_a_dead_core_is_a_typed_error_in_the_end(tmp_path, ask):
     driver = ScriptedDriver(lambda job: Unavailable("down"))
     async with boot(tmp_path, driver, retry=RETRY) as run:
-        call = run.begin(1, ask())
-        for _ in range(3):
-            await pass_time(run, 1.0)
         with pytest.raises(Unavailable, match="down"):
-            await call
+            await run.call(1, ask())
         assert len(driver.jobs) == 3
         assert run.kernel.cores()[0].health == "failing"
 
 
-async def test_no_try_goes_past_the_deadline(tmp_path, ask):
+async def test_an_outage_loses_nothing(tmp_path, ask):
+    """Sixty calls, a core that is down for half a minute: waiting costs none of them a try."""
+    clock = []
+    driver = ScriptedDriver(lambda job: Unavailable("down") if clock[0].now() < 30 else "up", at_once=True)
+    async with boot(tmp_path, driver, slots=8) as run:
+        clock.append(run.clock)
+        calls = [run.begin(1, ask(str(number))) for number in range(60)]
+        for _ in range(70):
+            await pass_time(run, 0.5)
+        assert [(await call).text for call in calls] == ["up"] * 60
+        assert len(driver.jobs) < 60 + 8 + 10, "it is tried with one at a time"
+
+
+async def test_a_call_that_breaks_its_core_does_not_break_the_others(tmp_path, ask):
+    def answer(job):
+        return Unavailable("broke") if job.messages[0].text == "poison" else "fine"
+
+    driver = ScriptedDriver(answer, at_once=True)
+    async with boot(tmp_path, driver, slots=1) as run:
+        poison = run.begin(1, ask("poison"))
+        others = [run.begin(1, ask("good")) for _ in range(5)]
+        for _ in range(40):
+            await pass_time(run, 5.0)
+        with pytest.raises(Unavailable, match="broke"):
+            await poison
+        assert [(await one).text for one in others] == ["fine"] * 5
+
+
+async def test_cores_that_only_fail_are_given_up_and_so_are_the_calls_that_wait(tmp_path, ask):
+    driver = ScriptedDriver(lambda job: Unavailable("gone for good"), at_once=True)
+    async with boot(tmp_path, driver, slots=1, retry=RETRY) as run:
+        calls = [run.begin(1, ask(str(number))) for number in range(20)]
+        for _ in range(14):
+            await pass_time(run, 10.0)
+        failures = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(failure, Unavailable) for failure in failures)
+
+
+async def test_a_core_that_has_no_room_costs_a_call_nothing_but_time(tmp_path, ask):
+    left = [100]
+
+    def answer(job):
+        left[0] -= 1
+        return Overloaded("full") if left[0] else "at last"
+
+    driver = ScriptedDriver(answer, at_once=True)
+    async with boot(tmp_path, driver, retry=RetryConfig(give_up_s=1e6)) as run:
+        call = run.begin(1, ask())
+        for _ in range(120):
+            await pass_time(run, 30.0)
+        assert (await call).text == "at last"
+
+
+async def test_an_account_without_quota_is_told_at_once_unless_another_core_can_serve(tmp_path, ask):
+    async with boot(tmp_path, ScriptedDriver([Exhausted("no quota"), "more"])) as run:
+        with pytest.raises(Exhausted):
+            await run.call(1, ask())
+        assert run.kernel.cores()[0].health == "exhausted"
+    answers = {"a": [Exhausted("no quota")], "b": ["b's"]}
+    drivers = {name: ScriptedDriver(answers[name], model="m") for name in answers}
+    async with await two_cores(tmp_path / "two", drivers) as kernel:
+        assert (await kernel.trap(kernel.operator_token, ask())).text == "b's"
+
+
+async def test_the_deadline_ends_a_call_that_waits_for_a_rate(tmp_path, ask):
     async with boot(tmp_path, ScriptedDriver([RateLimited("slow", retry_after=5.0)])) as run:
-        with pytest.raises(RateLimited):
-            await run.call(1, ask(), timeout_s=4.0)
-        assert run.clock.num_timers == 0
+        call = run.begin(1, ask(), timeout_s=4.0)
+        await pass_time(run, 4.0)
+        with pytest.raises(DeadlineExceeded):
+            await call
+
+
+async def test_a_stand_in_of_another_model_serves_while_the_core_cannot(tmp_path, ask):
+    drivers = {
+        "a": ScriptedDriver(lambda job: Unavailable("down"), model="large", at_once=True),
+        "b": ScriptedDriver(lambda job: "b's", model="small", at_once=True),
+    }
+    cores = (CoreConfig(name="a", slots=1, fallback=("b",)), CoreConfig(name="b", slots=1))
+    async with Kernel(Config(data=tmp_path, cores=cores), drivers=drivers, clock=ManualClock()) as kernel:
+        answers = [await kernel.trap(kernel.operator_token, ask(model="large")) for _ in range(3)]
+        assert {(answer.text, answer.core, answer.model) for answer in answers} == {("b's", "b", "small")}
+        assert len(drivers["a"].jobs) == 5, "until its circuit opened"
 
 
 async def test_what_was_delivered_in_part_is_not_tried_again(tmp_path, ask):
@@ -94,7 +151,7 @@ async def test_what_was_delivered_in_part_is_not_tried_again(tmp_path, ask):
         again = run.begin(1, ask())
         await settle_down()
         box.clear()
-        run.clock.advance(0.5)
+        await pass_time(run, 60.0)
         assert (await again).text == "one two three", "without deltas nothing was delivered: it is run again"
 
 
@@ -150,41 +207,11 @@ async def test_replicas_of_a_model_share_its_calls(tmp_path, ask):
 
 async def test_a_core_that_fails_does_not_draw_its_siblings_calls(tmp_path, ask):
     answers = {"a": lambda job: Unavailable("down"), "b": lambda job: "fine"}
-    drivers = {name: ScriptedDriver(answers[name], model="same") for name in ("a", "b")}
-    async with await two_cores(tmp_path, drivers) as kernel:
-        first = asyncio.ensure_future(kernel.trap(kernel.operator_token, ask()))
-        await settle_down()
-        kernel._clock.advance(0.5)
-        await settle_down()
-        assert first.done(), "the second try is the sound core's"
-        assert first.result().core == "b"
-        for _ in range(3):
-            assert (await kernel.trap(kernel.operator_token, ask())).core == "b"
-        assert len(drivers["a"].jobs) == 1
-        kernel.check()
-
-
-async def test_a_core_that_failed_is_tried_again_when_it_is_needed(tmp_path, ask):
-    answers = {"a": [Unavailable("down"), "well", "well"], "b": [HANG]}
     drivers = {name: ScriptedDriver(answers[name], model="same", at_once=True) for name in ("a", "b")}
     async with await two_cores(tmp_path, drivers) as kernel:
-
-        def begin():
-            return asyncio.ensure_future(kernel.trap(kernel.operator_token, ask()))
-
-        first, hangs = begin(), begin()
-        await settle_down()
-        for seconds in (0.5, 29.0):
-            kernel._clock.advance(seconds)
-            await settle_down()
-        assert len(drivers["a"].jobs) == 1, "it rests, though the other is busy"
-        kernel._clock.advance(1.0)
-        again = begin()
-        await settle_down()
-        assert all(one.done() for one in (first, again))
-        assert [(await one).text for one in (first, again)] == ["well"] * 2
-        hangs.cancel()
-        await asyncio.gather(hangs, return_exceptions=True)
+        calls = [kernel.trap(kernel.operator_token, ask(str(number))) for number in range(20)]
+        assert {answer.core for answer in await asyncio.gather(*calls)} == {"b"}
+        assert len(drivers["a"].jobs) <= 5
         kernel.check()
 
 

@@ -11,7 +11,7 @@ from aios.abi.messages import Sampling
 from aios.abi.schema import spec_of
 from aios.sdk.client import Client, Tools, source_of
 from aios.sdk.generation import Choices, Llm
-from aios.sdk.stubs import Access, Memory, Process, Storage
+from aios.sdk.stubs import Access, Core, Memory, Process, Storage
 
 GROUPS = {
     "llm": Llm,
@@ -19,6 +19,7 @@ GROUPS = {
     "storage": Storage,
     "tool": Tools,
     "access": Access,
+    "core": Core,
     "process": Process,
 }
 ONLY_HERE = {"timeout_s", "on_delta"}

@@ -169,9 +169,11 @@ def _resume(access: AccessManager, process: Process, call: sc.ProcessResume, now
 
 
 def _spawn(access: AccessManager, process: Process, call: sc.ProcessSpawn, now: float) -> Verdict:
-    if process.is_operator or (call.principal is None and not call.durable):
+    if process.is_operator or (call.principal is None and call.tenant is None and not call.durable):
         return ALLOW
-    return Verdict(PermissionDenied("only the operator may choose a principal or spawn a durable process"))
+    return Verdict(
+        PermissionDenied("only the operator may choose a principal or a tenant, or spawn a durable process")
+    )
 
 
 def _register(access: AccessManager, process: Process, call: sc.ToolRegister, now: float) -> Verdict:
@@ -180,6 +182,8 @@ def _register(access: AccessManager, process: Process, call: sc.ToolRegister, no
 
 RULES: dict[type[sc.SystemCall], Rule] = {
     sc.LlmGenerate: _anyone,
+    sc.CoreList: _operator,
+    sc.CoreExplain: _KIN,
     sc.MemoryAppend: _anyone,
     sc.MemoryRead: _anyone,
     sc.MemoryClear: _anyone,

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from aios.abi.errors import InvalidArgument
+from aios.abi.syscalls import Budget
 
 Count = Annotated[int, Meta(ge=1)]
 Bytes = Annotated[int, Meta(ge=0)]
@@ -32,7 +33,10 @@ class CoreConfig(Section, frozen=True):
     """One LLM core: a replica of a model. Several cores may serve the same model."""
 
     name: CoreName = "nano"
-    kind: Literal["embedded", "openai"] = "embedded"
+    kind: Literal["embedded", "openai", "anthropic", "gemini"] = "embedded"
+    """The embedded model, or the wire that the endpoint speaks."""
+    preset: str = ""
+    """A provider or server whose defaults are known (`aios cores --presets`); what is set here wins."""
     model: str = ""
     """Its name, as agents ask for it and the endpoint knows it; empty for the embedded one's own."""
     base_url: str = ""
@@ -42,32 +46,85 @@ class CoreConfig(Section, frozen=True):
     fields: dict[str, str] = msgspec.field(default_factory=dict)
     """Other names for fields of the endpoint's request, such as `max_tokens = "max_completion_tokens"`; an
     empty name leaves a field out that the endpoint refuses, such as `temperature = ""`."""
-    slots: Annotated[int, Meta(ge=1, le=4096)] = 64
-    """Generations that run at the same time."""
+    slots: Annotated[int, Meta(ge=0, le=4096)] = 64
+    """Generations that run at the same time; 0 for an endpoint that does not say: then it is found out."""
+    tokens_in_flight: Annotated[int, Meta(ge=0)] = 0
+    """Prompt and answer tokens of all generations running at the same time; 0 for no such limit."""
+    requests_per_minute: Annotated[int, Meta(ge=0)] = 0
+    """0 for what the endpoint's headers say, if they do."""
+    tokens_per_minute: Annotated[int, Meta(ge=0)] = 0
+    price_in: Annotated[float, Meta(ge=0)] = 0.0
+    """Money for a million prompt tokens, in whatever currency budgets are given in."""
+    price_cached: Annotated[float, Meta(ge=0)] | None = None
+    """The same of prompt tokens that the endpoint had cached; None for `price_in`."""
+    price_out: Annotated[float, Meta(ge=0)] = 0.0
+    """Money for a million answer tokens."""
+    fallback: tuple[CoreName, ...] = ()
+    """Cores, of other models too, that take its calls while no core of its model can, the first that can."""
     window: Annotated[int, Meta(ge=0)] = 0
     """Tokens of prompt and answer together; 0 for what the driver says."""
     timeout_s: Seconds = 120.0
     """The longest silence of a remote endpoint."""
 
 
+PolicyName = Literal[
+    "fifo",
+    "program_fifo",
+    "rr",
+    "priority",
+    "mlfq",
+    "plas",
+    "atlas",
+    "srpt",
+    "gittins",
+    "critical_path",
+    "fair",
+    "virtual_finish",
+    "edf",
+    "llf",
+    "oracle",
+]
+
+
 class SchedulerConfig(Section, frozen=True):
-    policy: Literal["rr", "fifo"] = "rr"
+    """Who is next: first bands, then tenants by shares, then programs by the policy, then calls in order.
+
+    `docs/scheduling.md` says what each policy is for.
+    """
+
+    policy: PolicyName = "plas"
+    share: Literal["fair", "none"] | None = None
+    """Whether tenants are served by fair share before the policy orders one's programs; None for what the
+    policy is meant for: `none` under `fifo`, `program_fifo` and `rr`, else `fair`."""
     quantum: Count = 32
-    """Tokens a generation may take before it is interrupted for another that waits (`rr` only)."""
+    """Tokens a generation may take before it may be interrupted for another that goes before it."""
     max_waiting: Count = 20_000
-    """Calls in one run queue; more are refused."""
+    """Calls in one run queue; more are refused, those of the lowest band first."""
+    aging_s: Seconds = 10.0
+    """Seconds of waiting that are worth one step of priority (`priority`)."""
+    level_tokens: Annotated[float, Meta(gt=0)] = 500.0
+    """Service of the first level of `plas`, `mlfq` and `atlas`, in tokens, those of answers counted twice."""
+    level_ratio: Annotated[float, Meta(gt=1)] = 2.0
+    """Each level's over the one before."""
+    patience: Annotated[float, Meta(gt=0)] = 10.0
+    """A program that has waited so many times as long as it ran goes to the first level."""
 
 
 class RetryConfig(Section, frozen=True):
-    """How a core's failures are tried again, inside the call's deadline."""
+    """How often a generation is tried again that a core fails. One that a core has no room for just waits."""
 
-    max_attempts: Count = 5
+    max_attempts: Count = 8
     """Tries of a generation whose core fails."""
-    max_refusals: Count = 50
-    """Tries of a generation whose core has no room or a rate limit."""
-    first_delay_s: Seconds = 0.5
-    """Doubles with each attempt, unless the endpoint says when to come back."""
-    max_delay_s: Seconds = 30.0
+    give_up_s: Seconds = 300.0
+    """After which the calls for cores that have only refused and failed are answered with the failure."""
+
+
+class TenantConfig(Section, frozen=True):
+    """Someone on whose account programs run: `[tenants.NAME]`."""
+
+    weight: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
+    """Its share of the cores against other tenants."""
+    budget: Budget = Budget()
 
 
 class ContextConfig(Section, frozen=True):
@@ -174,6 +231,7 @@ class Config(Section, frozen=True):
     cores: Annotated[tuple[CoreConfig, ...], Meta(min_length=1, max_length=256)] = (CoreConfig(),)
     scheduler: SchedulerConfig = SchedulerConfig()
     retry: RetryConfig = RetryConfig()
+    tenants: dict[str, TenantConfig] = msgspec.field(default_factory=dict)
     context: ContextConfig = ContextConfig()
     processes: ProcessConfig = ProcessConfig()
     access: AccessConfig = AccessConfig()
@@ -191,8 +249,10 @@ class Config(Section, frozen=True):
             raise ValueError(f"a core cannot be called {min(taken)!r}: that is a resource of the kernel's")
         _check_journal(self.data, self.journal.file)
         for core in self.cores:
-            if core.kind == "openai" and not (core.base_url and core.model):
+            if core.kind == "openai" and not core.preset and not (core.base_url and core.model):
                 raise ValueError(f"core {core.name!r} of kind 'openai' needs a base_url and a model")
+            if unknown := set(core.fallback) - set(names):
+                raise ValueError(f"core {core.name!r} falls back on {min(unknown)!r}, which is no core")
 
     @property
     def socket_path(self) -> Path:

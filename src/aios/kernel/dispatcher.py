@@ -6,6 +6,7 @@ context manager has its snapshot; else it is settled, exactly once, on every pat
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -15,23 +16,30 @@ from aios.abi.errors import (
     AiosError,
     ApprovalDenied,
     Cancelled,
+    Exhausted,
     Internal,
     OutcomeUnknown,
+    Overloaded,
+    QuotaExceeded,
     Unavailable,
     UnknownCall,
 )
-from aios.drivers.clock import Clock
+from aios.abi.messages import Usage
+from aios.drivers.clock import Clock, Timer
 from aios.kernel.access import WRITES, AccessManager, Verdict
 from aios.kernel.approvals import Approvals
 from aios.kernel.audit import AuditLog
 from aios.kernel.config import RetryConfig
 from aios.kernel.context import ContextManager
-from aios.kernel.core import Cores, queue_of, retry_delay_s
+from aios.kernel.cores.core import Cores, queue_of
+from aios.kernel.cores.gate import DONE, Outcome, outcome_of
 from aios.kernel.flight import Flight
 from aios.kernel.journal import Journal
 from aios.kernel.managers import Managers
+from aios.kernel.payers import Payers
 from aios.kernel.process import Process
-from aios.kernel.scheduler import Resource, Scheduler
+from aios.kernel.program import Demand
+from aios.kernel.scheduling.scheduler import Resource, Scheduler
 from aios.kernel.task import Emit, State, Task
 
 log = logging.getLogger(__name__)
@@ -58,6 +66,7 @@ class Dispatcher:
         context: ContextManager,
         cores: Cores,
         managers: Managers,
+        payers: Payers,
     ) -> None:
         self._retry = retry
         self._clock = clock
@@ -70,9 +79,14 @@ class Dispatcher:
         self._context = context
         self._cores = cores
         self._managers = managers
+        self._payers = payers
         self._runs: set[Run] = set()
+        self._openings: dict[str, Timer] = {}
+        """By core, the one timer that fills it when its gate may open by time alone."""
         self._is_closed = False
         approvals.on_decision = self._decided
+        payers.on_ready = self._submit
+        payers.on_failed = self._settle
         flight.on_deadline = self.end
 
     async def call(
@@ -143,17 +157,39 @@ class Dispatcher:
             self._journal.record(self._clock.now(), "asked", task.id, task.pid, task.row.name)
 
     def _enqueue(self, task: Task) -> None:
-        if task.row.group in ("process", "access"):
+        if task.row.group in ("process", "access", "core"):
             task.state = State.RUNNING
-            self._start(task)
+            self._start(task, self._clock.now())
             return
         try:
-            queue = self._queue_for(task)
-            self._scheduler.submit(task, queue)
+            if not isinstance(task.call, sc.LlmGenerate) or self._is_paid_for(task, task.call):
+                self._submit(task)
         except AiosError as error:
             self._settle(task, error)
-        else:
-            self._serve(queue)
+
+    def _is_paid_for(self, task: Task, call: sc.LlmGenerate) -> bool:
+        """Hold what a generation may take; if that has to wait for others to end, it is submitted then."""
+        process = self._flight.process_of(task)
+        task.demand = self._scheduler.programs.demand(process, call, task.created)
+        account = self._payers.account_of(process, call, task.id)
+        if account is None:
+            return True
+        ends = self._payers.ends(account, task.created)
+        if ends < (task.due or math.inf):
+            error = QuotaExceeded(f"{task.row.name} was not done within the time of its budget")
+            self._flight.set_due(task, ends, error)
+        return self._payers.reserve(task, account)
+
+    def _submit(self, task: Task) -> None:
+        try:
+            queue = self._queue_for(task)
+            evicted = self._scheduler.submit(task, queue, self._clock.now())
+        except AiosError as error:
+            self._settle(task, error)
+            return
+        if evicted is not None:
+            self._settle(evicted, self._scheduler.overloaded(queue))
+        self._serve(queue, task)
 
     def _queue_for(self, task: Task) -> str:
         match task.call:
@@ -176,30 +212,52 @@ class Dispatcher:
 
     def _put_back(self, task: Task, *, first: bool) -> None:
         queue = self._queue_for(task)
-        self._scheduler.put_back(task, queue, first=first)
-        self._serve(queue)
+        self._scheduler.put_back(task, queue, self._clock.now(), first=first)
+        self._serve(queue, task)
 
     # ---- from a queue to a slot, and back
 
-    def _serve(self, queue: str) -> None:
-        for resource in self._scheduler.resources_of(queue):
+    def _serve(self, queue: str, task: Task) -> None:
+        for resource in self._scheduler.resources_of(queue, task):
             self._fill(resource)
 
     def _fill(self, resource: Resource) -> None:
         """Give every free slot a task, as long as there are tasks."""
         can_start = self._can_start if resource.is_selective else None
-        while (task := self._scheduler.next(resource, self._clock.now(), can_start)) is not None:
-            refusal = self._reconsider(task) if task.owner is not None or task.approval is not None else None
+        now = self._clock.now()
+        while (task := self._scheduler.next(resource, now, can_start)) is not None:
+            refusal = None
+            if task.owner is not None or task.approval is not None:
+                refusal = self._reconsider(task)
+            elif task.hold is not None:
+                refusal = self._refuse_dear(task)
             if refusal is None:
-                self._start(task)
+                self._start(task, now)
             else:
-                self._scheduler.release(task, 0.0)
+                self._scheduler.release(task, 0.0, now)
                 self._settle(task, refusal)
+        if resource.gate is not None and resource.opens_at < math.inf:
+            self._await_opening(resource)
+
+    def _await_opening(self, core: Resource) -> None:
+        """Fill a core when its gate may open by itself: the only timer that scheduling needs."""
+        timer = self._openings.pop(core.name, None)
+        if timer is not None:
+            timer.cancel()
+        delay = max(0.0, core.opens_at - self._clock.now())
+        self._openings[core.name] = self._clock.call_later(delay, partial(self._fill, core))
 
     def _can_start(self, task: Task) -> bool:
         if not isinstance(task.call, sc.ToolRun):
             return True
         return self._managers.tool.can_start(task.call, self._flight.process_of(task).caller)
+
+    def _refuse_dear(self, task: Task) -> AiosError | None:
+        try:
+            self._payers.place(task)
+        except AiosError as error:
+            return error
+        return None
 
     def _reconsider(self, task: Task) -> AiosError | None:
         """Rights may have been taken back while it waited; what a person approved must be this very call."""
@@ -211,8 +269,8 @@ class Dispatcher:
             return ApprovalDenied(f"{task.row.name}: nobody approved this very call")
         return None
 
-    def _start(self, task: Task) -> None:
-        now = task.slice_began = self._clock.now()
+    def _start(self, task: Task, now: float) -> None:
+        task.slice_began = now
         if task.first_run is None:
             task.first_run = now
         self._journal.record(now, "started", task.id, task.pid, task.row.name)
@@ -241,11 +299,13 @@ class Dispatcher:
             self._managers.tool.ended(tool)
         outcome = _outcome_of(task, run)
         task.run = None
-        held_s = self._clock.now() - task.slice_began
+        now = self._clock.now()
+        held_s = now - task.slice_began
         task.running_s += held_s
-        resource = self._scheduler.release(task, held_s) if task.resource is not None else None
-        if resource is not None and isinstance(task.call, sc.LlmGenerate):
-            self._note_health(resource, outcome)
+        resource = None
+        if task.resource is not None:
+            usage = outcome.usage if isinstance(outcome, sc.LlmAnswer) else None
+            resource = self._scheduler.release(task, held_s, now, _lesson_of(outcome), usage)
         if task.is_settled or task.future.cancelled():
             self._disown(process, outcome)
         if not task.is_settled:
@@ -254,33 +314,39 @@ class Dispatcher:
             for one in self._scheduler.sharing_with(resource):
                 self._fill(one)
 
-    def _note_health(self, core: Resource, outcome: sc.Reply | AiosError | None) -> None:
-        """A core that fails rests for a while: else, always idle, it would draw all its siblings' calls."""
-        if self._cores[core.name].health == "ready":
-            core.rests_until = None
-        elif isinstance(outcome, Unavailable):
-            core.rests_until = self._clock.now() + self._retry.max_delay_s
-
     def _go_on(self, task: Task, outcome: sc.Reply | AiosError | None) -> None:
         if outcome is None:
             self._put_back(task, first=False)
-        elif isinstance(outcome, AiosError) and (delay := self._retry_delay(task, outcome)) is not None:
-            task.state = State.READY
-            self._journal.num_retried += 1
-            self._journal.record(self._clock.now(), "retried", task.id, task.pid, task.row.name, outcome.code)
-            task.timer = self._clock.call_later(delay, partial(self._put_back, task, first=True))
+        elif isinstance(outcome, (Overloaded, Unavailable)) and isinstance(task.call, sc.LlmGenerate):
+            self._failed(task, outcome)
         else:
             self._settle(task, outcome)
 
-    def _retry_delay(self, task: Task, error: AiosError) -> float | None:
-        """Only what has had no effect that the caller saw: a generation of which no delta was delivered."""
-        if not isinstance(task.call, sc.LlmGenerate) or task.has_emitted:
-            return None
-        task.attempts += 1
-        delay = retry_delay_s(error, task.attempts, self._retry)
-        if delay is None or (task.due is not None and self._clock.now() + delay >= task.due):
-            return None
-        return delay
+    def _failed(self, task: Task, error: AiosError) -> None:
+        """A core had no room for a generation, or failed it.
+
+        It goes back to the head of its queue, and the gates say when it is tried again: a core without room
+        costs a call nothing but time, one that fails it a try. Never once a part of the answer was delivered.
+        When nothing has come from any of its cores for long enough, all that wait for them learn why.
+        """
+        queue = self._queue_for(task)
+        served_by = self._scheduler.resources_of(queue)
+        now = self._clock.now()
+        is_given_up = all(self._cores[one.name].silent_s(now) > self._retry.give_up_s for one in served_by)
+        if isinstance(error, Exhausted):
+            may_try = any(one.is_sound for one in served_by)
+        else:
+            task.attempts += isinstance(error, Unavailable)
+            may_try = task.attempts < self._retry.max_attempts
+        if may_try and not is_given_up and not task.has_emitted:
+            self._journal.num_retried += 1
+            self._journal.record(now, "retried", task.id, task.pid, task.row.name, error.code)
+            self._put_back(task, first=True)
+            return
+        self._settle(task, error)
+        if is_given_up:
+            for waiting in self._scheduler.waiting_for(queue):
+                self.end(waiting, error)
 
     # ---- the end
 
@@ -289,7 +355,7 @@ class Dispatcher:
         if task.is_settled or (task.run is not None and _has_answered(task.run)):
             return
         if task.run is None:
-            self._scheduler.discard(task)
+            self._scheduler.discard(task, self._clock.now())
         else:
             # It may or may not take effect, so the answer says what is known. A write is let finish; a tool
             # is cut off, for it may never end.
@@ -305,6 +371,8 @@ class Dispatcher:
     def _settle(self, task: Task, outcome: sc.Reply | AiosError) -> None:
         """Give back what it holds but its slot, and answer."""
         self._context.drop(task.id)
+        if task.demand is not None and self._payers.is_counted(task):
+            self._payers.settle(task, _usage_of(task.demand, outcome))
         if task.approval is not None:
             self._approvals.close(task.approval)
         self._flight.settle(task, outcome)
@@ -328,7 +396,7 @@ class Dispatcher:
     def suspend_process(self, process: Process) -> None:
         """Set its waiting calls aside, and have its running generations interrupted."""
         tasks = self._flight.tasks_of(process)
-        self._scheduler.hold(process.pid, tasks)
+        self._scheduler.hold(process.pid, tasks, self._clock.now())
         for task in tasks:
             task.must_stop = task.run is not None
 
@@ -344,6 +412,8 @@ class Dispatcher:
     async def close(self) -> None:
         """End every call, refuse new ones, and wait until nothing runs."""
         self._is_closed = True
+        for timer in self._openings.values():
+            timer.cancel()
         for task in self._flight.tasks():
             self.end(task, Cancelled("the kernel is shutting down"))
         stuck: set[Run] = set()
@@ -370,6 +440,20 @@ def _outcome_of(task: Task, run: Run) -> sc.Reply | AiosError | None:
         return error
     log.error("%r failed", task, exc_info=error)
     return Internal(f"{task.row.name} failed inside the kernel ({type(error).__name__}); its log says more")
+
+
+def _lesson_of(outcome: sc.Reply | AiosError | None) -> Outcome:
+    """What the gate of a core learns from how a slice ended there."""
+    return outcome_of(outcome) if isinstance(outcome, AiosError) else DONE
+
+
+def _usage_of(demand: Demand, outcome: sc.Reply | AiosError) -> Usage | None:
+    """What has to be paid for a generation that ended; None where it came to nothing."""
+    if isinstance(outcome, sc.LlmAnswer):
+        return outcome.usage
+    if demand.num_out:
+        return Usage(demand.num_in, demand.num_out)
+    return None
 
 
 def _has_answered(run: Run) -> bool:

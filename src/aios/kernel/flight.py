@@ -84,12 +84,19 @@ class Flight:
             assert not task.is_settled, task
             assert not process.has_ended or task.run is not None, task
 
+    def set_due(self, task: Task, due: float, error: AiosError) -> None:
+        """End a task with `error` at `due` by the kernel's clock, in place of its own deadline."""
+        if task.deadline is not None:
+            task.deadline.cancel()
+        task.due = due
+        delay = max(0.0, due - self._clock.now())
+        task.deadline = self._clock.call_later(delay, partial(self.on_deadline, task, error))
+
     def _set_deadline(self, task: Task, timeout_s: float) -> None:
         if not (math.isfinite(timeout_s) and 0 < timeout_s <= MAX_TIMEOUT_S):
             raise InvalidArgument(f"a timeout is more than 0 and at most {MAX_TIMEOUT_S:g} seconds")
-        task.due = task.created + timeout_s
         error = DeadlineExceeded(f"{task.row.name} was not done within {timeout_s:g} s")
-        task.deadline = self._clock.call_later(timeout_s, partial(self.on_deadline, task, error))
+        self.set_due(task, task.created + timeout_s, error)
 
     def _account(self, task: Task, process: Process, outcome: Reply | AiosError, now: float) -> None:
         group = task.row.group

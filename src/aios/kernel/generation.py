@@ -6,15 +6,16 @@ from hashlib import blake2b
 
 from msgspec import structs
 
-from aios.abi.errors import AiosError
+from aios.abi.errors import AiosError, Overloaded, Unavailable
 from aios.abi.messages import Delta
 from aios.abi.syscalls import LlmAnswer, LlmGenerate
 from aios.drivers.clock import Clock
 from aios.drivers.llm import Finished, Generation, Preempted
 from aios.kernel.context import ContextManager, fit
-from aios.kernel.core import Core, Cores
+from aios.kernel.cores.core import Core, Cores
 from aios.kernel.journal import Journal
-from aios.kernel.scheduler import Scheduler
+from aios.kernel.payers import Payers
+from aios.kernel.scheduling.scheduler import Scheduler
 from aios.kernel.task import Emit, Task
 
 MustYield = Callable[[int], bool]
@@ -30,6 +31,7 @@ class Generations:
         scheduler: Scheduler,
         journal: Journal,
         clock: Clock,
+        payers: Payers,
         *,
         max_answer_tokens: int,
         seed: int | None,
@@ -39,6 +41,9 @@ class Generations:
         self._scheduler = scheduler
         self._journal = journal
         self._clock = clock
+        self._payers = payers
+        self.on_broke: Callable[[Task, AiosError], None] = lambda task, error: None
+        """Told of a call that nobody can pay for any longer."""
         self._max_answer_tokens = max_answer_tokens
         self._seed = seed
 
@@ -52,13 +57,13 @@ class Generations:
         emit, must_yield = self._face(task, core)
         try:
             outcome = await core.driver.run(task.job, resume, emit, must_yield)
-        except AiosError as error:
-            core.failed(error)
+        except (Overloaded, Unavailable) as error:
+            core.failed(error, self._clock.now())
             raise
-        core.succeeded()
         if isinstance(outcome, Preempted):
             self._interrupt(task, core, outcome)
             return None
+        core.answered(outcome.usage, self._clock.now())
         return self._answer(task, core, outcome)
 
     async def _job(self, task: Task, core: Core) -> Generation:
@@ -90,11 +95,21 @@ class Generations:
     def _face(self, task: Task, core: Core) -> tuple[Emit, MustYield]:
         """What the driver tells of each delta, and asks after each token."""
 
+        demand, programs, payers = task.demand, self._scheduler.programs, self._payers
+        assert demand is not None
+
         def emit(delta: Delta) -> None:
             core.num_tokens += delta.num_tokens
+            demand.num_out += delta.num_tokens
+            if demand.num_out >= demand.charge_at:
+                core.silent_since = None
+                programs.charge(demand)
             if task.emit is not None and not task.is_settled:
                 task.has_emitted = True
                 task.emit(delta)
+            if task.hold is not None and not payers.may_go_on(task, demand.num_out):
+                assert task.hold.refused is not None
+                self.on_broke(task, task.hold.refused)
 
         def must_yield(num_tokens: int) -> bool:
             return task.is_yielding or (
@@ -104,6 +119,7 @@ class Generations:
         return emit, must_yield
 
     def _interrupt(self, task: Task, core: Core, outcome: Preempted) -> None:
+        core.silent_since = None  # A slice too short to be charged for is a sign of life, too.
         if task.is_settled:
             core.driver.drop(outcome.snapshot)
             return

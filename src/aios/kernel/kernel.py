@@ -12,7 +12,7 @@ from msgspec import structs
 
 from aios.abi.errors import Unavailable
 from aios.abi.messages import Delta
-from aios.abi.syscalls import Reply, SystemCall
+from aios.abi.syscalls import CoreEntry, Reply, SystemCall
 from aios.drivers.clock import Clock, SystemClock
 from aios.drivers.linefile import LineFile
 from aios.drivers.llm import LLMDriver
@@ -23,8 +23,10 @@ from aios.kernel.approvals import Approvals
 from aios.kernel.audit import AuditLog
 from aios.kernel.config import Config, CoreConfig
 from aios.kernel.context import ContextManager
-from aios.kernel.core import Core, Cores, CoreStatus
+from aios.kernel.cores.core import Core, Cores
 from aios.kernel.dispatcher import Dispatcher
+from aios.kernel.drivers import driver_of
+from aios.kernel.explaining import Explainer
 from aios.kernel.flight import Flight
 from aios.kernel.generation import Generations
 from aios.kernel.grants import Grants
@@ -32,11 +34,18 @@ from aios.kernel.journal import Journal
 from aios.kernel.lifecycle import ProcessManager
 from aios.kernel.managers import Managers
 from aios.kernel.memory import MemoryManager
-from aios.kernel.policy import policy_of
+from aios.kernel.payers import Payers
 from aios.kernel.process import Caller, Limits, Process, ProcessTable, new_token
-from aios.kernel.scheduler import Scheduler
+from aios.kernel.scheduling.choosing import policy_of, shares
+from aios.kernel.scheduling.estimates import Estimates
+from aios.kernel.scheduling.learning import Learning
+from aios.kernel.scheduling.programs import Programs
+from aios.kernel.scheduling.scheduler import Scheduler
 from aios.kernel.storage import StorageManager
 from aios.kernel.tools import ToolManager
+
+MAX_SLOTS = 4096
+"""Of a core that does not say how many it has."""
 
 
 class Kernel:
@@ -69,8 +78,22 @@ class Kernel:
         self._tools = ToolManager(config.tools, clock, self._calls_of, protected=[config.data])
         self._context = ContextManager(config.context.max_snapshot_bytes)
         self._cores = Cores(_cores(config, drivers))
+        self._learning = Learning(Estimates(), self._store)
+        self._programs = Programs(
+            {name: tenant.weight for name, tenant in config.tenants.items()}, self._learning
+        )
         self._scheduler = Scheduler(
-            policy_of(config.scheduler.policy, config.scheduler.quantum), config.scheduler.max_waiting
+            policy_of(config.scheduler, self._programs),
+            self._programs,
+            config.scheduler.max_waiting,
+            is_shared=shares(config.scheduler),
+        )
+        self._payers = Payers(
+            {name: tenant.budget for name, tenant in config.tenants.items()},
+            {core.name: core.config for core in self._cores},
+            self._processes,
+            self._store,
+            clock,
         )
         self._dispatcher = self._make_dispatcher()
         self._lifecycle.on_suspend = self._dispatcher.suspend_process
@@ -123,10 +146,14 @@ class Kernel:
                 parts.callback(self._write_journal())
             await self.audit.start()
             await self._grants.start()
+            await self._learning.start()
+            parts.push_async_callback(self._learning.close)
+            await self._payers.start()
+            parts.push_async_callback(self._payers.close)
             await self._memory.start()
             await self._storage.start()
             parts.push_async_callback(self._cores.close)
-            await self._cores.start()
+            await self._cores.start(self._clock)
             parts.push_async_callback(self._tools.close)
             await self._tools.start()
             parts.callback(self._processes.close)
@@ -159,9 +186,9 @@ class Kernel:
     def _add_resources(self) -> None:
         scheduler, config = self._scheduler, self.config
         for core in self._cores:
-            scheduler.add_resource(core.name, core.config.slots)
+            scheduler.add_resource(core.name, core.config.slots or MAX_SLOTS, gate=core.gate)
         for queue, cores in self._cores.queues().items():
-            scheduler.add_queue(queue, cores)
+            scheduler.add_queue(queue, cores, stand_ins=self._cores.stand_ins(cores))
         for name, num_slots in (
             ("memory", config.memory.max_parallel),
             ("storage", config.storage.max_parallel),
@@ -183,11 +210,17 @@ class Kernel:
             self._scheduler,
             self.journal,
             clock,
+            self._payers,
             max_answer_tokens=config.context.max_answer_tokens,
             seed=config.seed,
         )
-        managers = Managers(generations, self._memory, self._storage, self._tools, access, self._lifecycle)
-        return Dispatcher(
+        explainer = Explainer(
+            self._flight, self._scheduler, self._cores, self._processes, self._payers, config, clock
+        )
+        managers = Managers(
+            generations, self._memory, self._storage, self._tools, explainer, access, self._lifecycle
+        )
+        dispatcher = Dispatcher(
             config.retry,
             clock,
             self.journal,
@@ -199,10 +232,16 @@ class Kernel:
             self._context,
             self._cores,
             managers,
+            self._payers,
         )
+        generations.on_broke = dispatcher.end
+        self._explainer = explainer
+        return dispatcher
 
     def _on_end(self, process: Process) -> None:
         self._dispatcher.end_process(process)
+        self._programs.ended(process)
+        self._payers.ended(process)
         if not self._processes.is_alive(process.principal):
             self._tools.forget_owner(process.principal)
 
@@ -216,22 +255,9 @@ class Kernel:
 
     # ---- looking
 
-    def cores(self) -> list[CoreStatus]:
+    def cores(self) -> list[CoreEntry]:
         """Every LLM core as it stands."""
-        return [self._status(core) for core in self._cores]
-
-    def _status(self, core: Core) -> CoreStatus:
-        resource = self._scheduler.resources.get(core.name)
-        return CoreStatus(
-            core.name,
-            core.model,
-            core.config.slots,
-            len(resource.running) if resource else 0,
-            resource.num_waiting if resource else 0,
-            core.health,
-            core.num_tokens,
-            core.num_failures,
-        )
+        return [self._explainer.entry(core) for core in self._cores]
 
     def statistics(self) -> dict[str, Any]:
         """Numbers since the boot: calls, tokens, times of generations, and what is held now."""
@@ -243,12 +269,14 @@ class Kernel:
             "context": self._context.statistics(),
             "tools": self._tools.statistics(),
             "store": self._store.statistics(),
+            "spending": self._payers.statistics(),
             "cores": [structs.asdict(core) for core in self.cores()],
         }
 
     def check(self) -> None:
         """Assert what must always hold; for tests and whenever in doubt."""
         self._dispatcher.check()
+        self._payers.check()
         self._tools.check()
 
 
@@ -264,29 +292,9 @@ def _limits(config: Config) -> Limits:
 
 def _cores(config: Config, drivers: Mapping[str, LLMDriver] | None) -> list[Core]:
     if drivers is None:
-        return [Core(core, _driver(core)) for core in config.cores]
+        return [Core(core, driver_of(core)) for core in config.cores]
     known = {core.name: core for core in config.cores}
     return [Core(known.get(name, CoreConfig(name=name)), driver) for name, driver in drivers.items()]
-
-
-def _driver(core: CoreConfig) -> LLMDriver:
-    # Imported here: one brings numpy, the other aiohttp, and a kernel may need neither.
-    if core.kind == "openai":
-        from aios.drivers.llm_remote import Limits as RemoteLimits
-        from aios.drivers.llm_remote import OpenAIDriver
-
-        return OpenAIDriver(
-            core.base_url,
-            core.model,
-            os.environ.get(core.api_key_env) if core.api_key_env else None,
-            slots=core.slots,
-            window=core.window,
-            fields=core.fields,
-            limits=RemoteLimits(first_byte_s=core.timeout_s, idle_s=core.timeout_s),
-        )
-    from aios.drivers.llm_local import EmbeddedDriver
-
-    return EmbeddedDriver(model=core.model or core.name, slots=core.slots)
 
 
 def _operator_token(data: Path) -> str:

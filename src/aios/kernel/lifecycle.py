@@ -8,13 +8,26 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 import apsw
+import msgspec
+from msgspec import Struct, structs
 
 from aios.abi import syscalls as sc
 from aios.abi.errors import Cancelled, Conflict, Internal, InvalidArgument
+from aios.abi.syscalls import BANDS, Budget, Hints
 from aios.drivers.clock import Clock
 from aios.drivers.store import Store
 from aios.kernel.audit import AuditLog
-from aios.kernel.process import OPERATOR, OPERATOR_PID, Caller, Process, ProcessTable, hash_of, new_token
+from aios.kernel.process import (
+    DEFAULT_TENANT,
+    OPERATOR,
+    OPERATOR_PID,
+    OWN_HINTS,
+    Caller,
+    Process,
+    ProcessTable,
+    hash_of,
+    new_token,
+)
 
 _TABLES = """
 CREATE TABLE processes (
@@ -27,6 +40,18 @@ CREATE TABLE processes (
 CREATE TABLE last_pid (pid INTEGER NOT NULL);
 INSERT INTO last_pid VALUES (1);
 """
+
+_STANDING = "ALTER TABLE processes ADD COLUMN standing TEXT NOT NULL DEFAULT '{}'"
+
+_Row = tuple[int, str, str, bytes, float, str]
+
+
+class Standing(Struct, frozen=True, omit_defaults=True):
+    """How a process stands among others, as a durable one's is kept."""
+
+    tenant: str = DEFAULT_TENANT
+    hints: Hints = OWN_HINTS
+    budget: Budget | None = None
 
 
 class ProcessManager:
@@ -42,13 +67,15 @@ class ProcessManager:
 
     async def start(self, operator_token: str) -> None:
         """Make the operator's process, and the durable ones that were there before."""
-        await self._store.migrate("processes", [_TABLES])
+        await self._store.migrate("processes", [_TABLES, _STANDING])
         operator = Process(OPERATOR_PID, OPERATOR, OPERATOR, hash_of(operator_token))
         self._table.add(operator, None)
         last_pid, rows = await self._store.read(_read)
-        for pid, agent, principal, token_hash, created in rows:
+        for pid, agent, principal, token_hash, created, standing in rows:
             process = Process(pid, agent, principal, token_hash)
             process.durable, process.created = True, created
+            kept = msgspec.json.decode(standing, type=Standing)
+            process.tenant, process.hints, process.budget = kept.tenant, kept.hints, kept.budget
             self._table.add(process, operator)
         self._table.last_pid = max(self._table.last_pid, last_pid)
 
@@ -92,6 +119,9 @@ class ProcessManager:
         token = new_token()
         process = Process(pid, call.agent, principal, hash_of(token))
         process.durable = call.durable
+        process.tenant = call.tenant or parent.tenant
+        process.hints = _bounded(call.hints, parent)
+        process.budget = call.budget
         if call.durable:
             parent = self._table.get(OPERATOR_PID)
         self._table.add(process, parent, call.lease_s)
@@ -148,8 +178,11 @@ class ProcessManager:
         connection.execute("UPDATE last_pid SET pid = max(pid, ?)", (process.pid,))
         if process.durable:
             connection.execute(
-                "INSERT INTO processes VALUES (?, ?, ?, ?, ?)",
-                (process.pid, process.agent, process.principal, process.token_hash, process.created),
+                "INSERT INTO processes VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    *(process.pid, process.agent, process.principal, process.token_hash, process.created),
+                    msgspec.json.encode(Standing(process.tenant, process.hints, process.budget)).decode(),
+                ),
             )
         subject = f"{process.pid} {process.principal}{' durable' if process.durable else ''}"
         self._audit.write(connection, by.pid, by.principal, "spawn", subject)
@@ -163,11 +196,22 @@ class ProcessManager:
         self._audit.write(connection, by.pid, by.principal, event, subject)
 
 
-def _read(connection: apsw.Connection) -> tuple[int, list[tuple[int, str, str, bytes, float]]]:
+def _read(connection: apsw.Connection) -> tuple[int, list[_Row]]:
     last_pid: int = connection.execute("SELECT pid FROM last_pid").get
-    sql = "SELECT pid, agent, principal, token_hash, created FROM processes ORDER BY pid"
-    rows = cast(list[tuple[int, str, str, bytes, float]], connection.execute(sql).fetchall())
+    sql = "SELECT pid, agent, principal, token_hash, created, standing FROM processes ORDER BY pid"
+    rows = cast(list[_Row], connection.execute(sql).fetchall())
     return last_pid, rows
+
+
+def _bounded(asked: Hints, parent: Process) -> Hints:
+    """What a child's calls may ask for: what its parent's may, at most. The operator's may ask for all."""
+    own = parent.hints
+    band = asked.band or own.band
+    priority = own.priority if asked.priority is None else asked.priority
+    if not parent.is_operator:
+        band = max(band or BANDS[0], own.band or BANDS[0], key=BANDS.index)
+        priority = min(priority or 0, own.priority or 0)
+    return structs.replace(asked, band=band, priority=priority)
 
 
 def _is_future(principal: str, last_pid: int) -> bool:

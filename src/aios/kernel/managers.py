@@ -50,6 +50,7 @@ class Managers(Struct, frozen=True):
     memory: Manager
     storage: Manager
     tool: Tools
+    core: Control
     access: Control
     process: Control
 
@@ -64,6 +65,8 @@ class Managers(Struct, frozen=True):
                 return await self.storage.execute(process.caller, task.call)
             case "tool":
                 return await self.tool.execute(process.caller, task.call)
+            case "core":
+                return await self.core.execute(process, task.call)
             case "access":
                 return await self.access.execute(process, task.call)
             case "process":

@@ -14,12 +14,15 @@ from hashlib import blake2b
 from msgspec import Struct
 
 from aios.abi.errors import Conflict, NotFound, Overloaded, Unauthenticated
-from aios.abi.syscalls import ExitStatus, Mail, ProcessState
+from aios.abi.syscalls import Budget, ExitStatus, Hints, Mail, ProcessState
 from aios.drivers.clock import Clock, Timer
 
 OPERATOR = "operator"
 """The principal that may do everything: the person who runs the kernel."""
 OPERATOR_PID = 1
+DEFAULT_TENANT = "default"
+OWN_HINTS = Hints(band="normal", priority=0)
+"""Of a process that was given none."""
 
 
 class Caller(Struct, frozen=True):
@@ -45,6 +48,7 @@ class Process:
 
     __slots__ = (
         "agent",
+        "budget",
         "caller",
         "calls",
         "calls_in_flight",
@@ -52,6 +56,7 @@ class Process:
         "completion_tokens",
         "created",
         "durable",
+        "hints",
         "is_operator",
         "last_call",
         "lease_s",
@@ -68,6 +73,7 @@ class Process:
         "result",
         "running_s",
         "state",
+        "tenant",
         "token_hash",
         "waiters",
         "waiting_s",
@@ -80,6 +86,12 @@ class Process:
         self.token_hash = token_hash
         self.caller = Caller(pid, principal, agent)
         self.is_operator = principal == OPERATOR
+        self.tenant = DEFAULT_TENANT
+        """On whose account it runs."""
+        self.budget: Budget | None = None
+        """Of it and its children together; None for its parent's alone."""
+        self.hints = OWN_HINTS
+        """Of all its calls: the best band and the highest priority they may have."""
         self.parent = 0
         self.program = pid
         """The pid of the program's first process; children run for their parent's program."""
@@ -157,6 +169,10 @@ class ProcessTable:
         if process is None:
             raise NotFound(f"there is no process {pid}")
         return process
+
+    def find(self, pid: int) -> Process | None:
+        """The same, or None."""
+        return self._processes.get(pid)
 
     def add(self, process: Process, parent: Process | None, lease_s: float | None = None) -> None:
         """Take in a new process. `Overloaded` when there are too many."""

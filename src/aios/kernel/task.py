@@ -9,6 +9,8 @@ from aios.abi.messages import Delta
 from aios.abi.syscalls import Reply, Row, SystemCall
 from aios.drivers.clock import Timer
 from aios.drivers.llm import Generation
+from aios.kernel.budget import Hold
+from aios.kernel.program import Demand
 
 Emit = Callable[[Delta], None]
 """Takes the deltas of a streaming call."""
@@ -31,11 +33,13 @@ class Task:
         "call",
         "created",
         "deadline",
+        "demand",
         "due",
         "emit",
         "first_run",
         "future",
         "has_emitted",
+        "hold",
         "id",
         "is_held",
         "is_nested",
@@ -56,6 +60,7 @@ class Task:
         "slice_began",
         "state",
         "timer",
+        "waits_since",
     )
 
     def __init__(
@@ -83,6 +88,10 @@ class Task:
         """Whose things it touches, where not the caller's: such a call is authorized again when it starts."""
         self.approval: str | None = None
         """The approval it waits for or was given."""
+        self.demand: Demand | None = None
+        """What it asks of a core; None where it asks none."""
+        self.hold: Hold | None = None
+        """What its payers keep for it; None where nobody has a limit, or it waits for them."""
         self.state = State.READY
         self.future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.due: float | None = None
@@ -92,6 +101,8 @@ class Task:
         """Set while it waits to be tried again."""
         self.run: asyncio.Task[Reply | None] | None = None
         """Set while it runs."""
+        self.waits_since = created
+        """When it last came to a queue."""
         self.queue: str | None = None
         """The run queue that it waits in."""
         self.resource: str | None = None

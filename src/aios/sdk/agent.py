@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypedDict, TypeVar, Unpack, overload
 
 from aios.abi import syscalls as sc
 from aios.abi.errors import AiosError, Conflict, InvalidArgument, NotFound
@@ -59,6 +59,17 @@ def name_of(program: object) -> str:
     return str(getattr(program, MARK, None) or re.sub(r"[^A-Za-z0-9_.\-]+", "", own) or "agent")
 
 
+class Standing(TypedDict, total=False):
+    """What may be said of an agent's process when it is spawned; see `ProcessSpawn`."""
+
+    principal: str | None
+    """Whose memory and files it has; only the operator may choose one."""
+    tenant: str | None
+    """On whose account it runs; only the operator may choose one."""
+    hints: sc.Hints
+    budget: sc.Budget | None
+
+
 class Run:
     """An agent at work. Awaiting it gives its result or raises what it raised."""
 
@@ -83,20 +94,17 @@ class Spawner(Client):
         self._works: set[asyncio.Task[str]] = set()
 
     async def run(
-        self, program: Program, task: str = "", *, name: str | None = None, principal: str | None = None
+        self, program: Program, task: str = "", *, name: str | None = None, **standing: Unpack[Standing]
     ) -> str:
         """Run an agent to its end and return its result. Raises what the agent raises, unchanged."""
-        return await (await self.spawn(program, task, name=name, principal=principal))
+        return await (await self.spawn(program, task, name=name, **standing))
 
     async def spawn(
-        self, program: Program, task: str = "", *, name: str | None = None, principal: str | None = None
+        self, program: Program, task: str = "", *, name: str | None = None, **standing: Unpack[Standing]
     ) -> Run:
-        """Start an agent and go on. Its process exits with its result, or is killed when it raises.
-
-        `principal` is whose memory and files it has; only the operator may choose one.
-        """
+        """Start an agent and go on. Its process exits with its result, or is killed when it raises."""
         chosen = name or name_of(program)
-        spawned = await self.process.spawn(chosen, principal=principal, lease_s=self.transport.lease_s)
+        spawned = await self.process.spawn(chosen, lease_s=self.transport.lease_s, **standing)
         child = Agent(self.transport, spawned, chosen)
         work = asyncio.create_task(self._live(child, program, task), name=f"{chosen} {spawned.pid}")
         self._works.add(work)

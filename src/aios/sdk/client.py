@@ -15,7 +15,7 @@ from aios.abi.errors import Internal, InvalidArgument
 from aios.abi.schema import ToolMark, mark_of
 from aios.sdk.generation import Llm
 from aios.sdk.sending import Emit
-from aios.sdk.stubs import Access, Memory, Process, Storage, Stubs
+from aios.sdk.stubs import Access, Core, Memory, Process, Storage, Stubs
 from aios.sdk.transport import Transport
 
 R = TypeVar("R", bound=sc.Reply)
@@ -36,6 +36,7 @@ class Client:
         self.storage = Storage(self.expect)
         self.tools = Tools(self.expect)
         self.access = Access(self.expect)
+        self.core = Core(self.expect)
         self.process = Process(self.expect)
 
     async def call(

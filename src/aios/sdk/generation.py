@@ -23,6 +23,8 @@ class Choices(TypedDict, total=False):
     model: str | None
     tool_choice: str
     response_schema: JsonSchema | None
+    hints: sc.Hints
+    budget: sc.Budget
     temperature: float
     top_p: float
     top_k: int

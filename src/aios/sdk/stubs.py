@@ -1,4 +1,4 @@
-"""Stubs of the table, one method for each row: memory, storage, access and processes.
+"""Stubs of the table, one method for each row: memory, storage, access, cores and processes.
 
 A method's arguments are the fields of its system call, and its meaning, its units and its errors are the
 call's own (`aios.abi.syscalls`, `aios.abi.errors`). A test holds the two together.
@@ -149,6 +149,16 @@ class Access(Stubs):
         return await self._call(sc.AccessDeny(approval_id=approval_id), sc.Done)
 
 
+class Core(Stubs):
+    """The models, and how calls are shared out among them."""
+
+    async def list(self) -> sc.CoreEntries:
+        return await self._call(sc.CoreList(), sc.CoreEntries)
+
+    async def explain(self, pid: int | None = None) -> sc.Explanation:
+        return await self._call(sc.CoreExplain(pid=pid), sc.Explanation)
+
+
 class Process(Stubs):
     """Processes, and messages between them."""
 
@@ -159,8 +169,19 @@ class Process(Stubs):
         principal: str | None = None,
         lease_s: float | None = None,
         durable: bool = False,
+        tenant: str | None = None,
+        hints: sc.Hints = sc.NO_HINTS,
+        budget: sc.Budget | None = None,
     ) -> sc.Spawned:
-        call = sc.ProcessSpawn(agent=agent, principal=principal, lease_s=lease_s, durable=durable)
+        call = sc.ProcessSpawn(
+            agent=agent,
+            principal=principal,
+            lease_s=lease_s,
+            durable=durable,
+            tenant=tenant,
+            hints=hints,
+            budget=budget,
+        )
         return await self._call(call, sc.Spawned)
 
     async def list(self) -> sc.ProcessEntries:

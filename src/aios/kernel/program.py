@@ -1,0 +1,198 @@
+"""What the scheduler knows of those that call: tenants, their programs, and each call's demand on the cores.
+
+Data and sums only. Service is in tokens, those of an answer counted twice (the weights of VTC, arXiv
+2401.00588, section 3).
+"""
+
+import math
+from collections import deque
+from typing import NamedTuple, Protocol
+
+WEIGHT_IN = 1.0
+WEIGHT_OUT = 2.0
+CHARGED_AT_ONCE = 16
+"""Tokens of an answer: often enough for fair shares, seldom enough to cost nothing."""
+
+MAX_DECISIONS = 8
+"""Of one program, that can be explained afterwards."""
+
+
+class Line(Protocol):
+    """Where the programs of a tenant wait."""
+
+    def line_up(self) -> None:
+        """Take the place that the tenant's counter gives now."""
+        ...
+
+
+class Decision(NamedTuple):
+    """That a call got a slot: when, where, and over whom. Times are seconds of the kernel's clock."""
+
+    at: float
+    task: int
+    core: str
+    waited_s: float
+    """Since its creation, or since it was interrupted."""
+    num_left: int
+    """Calls that went on waiting there."""
+    key: tuple[float, ...]
+    """By which it was the first: the policy's own."""
+
+
+class Tenant:
+    """On whose account programs run. `counter` is its service over its weight; the smallest goes first."""
+
+    __slots__ = ("counter", "is_listed", "name", "num_waiting", "service", "shares", "weight")
+
+    def __init__(self, name: str, weight: float) -> None:
+        self.name = name
+        self.weight = weight
+        self.counter = 0.0
+        self.service = 0.0
+        """All it was ever given."""
+        self.num_waiting = 0
+        self.is_listed = False
+        """Among the busy ones of `Fairness`."""
+        self.shares: list[Line] = []
+        """Where its programs wait."""
+
+
+class Program:
+    """One agent's run: a process and all its children."""
+
+    __slots__ = (
+        "agent",
+        "arrived",
+        "decisions",
+        "due",
+        "finish",
+        "id",
+        "mark",
+        "num_running",
+        "num_waiting",
+        "order",
+        "path",
+        "ran_s",
+        "service",
+        "steps",
+        "tenant",
+        "waited_s",
+        "waits_since",
+        "work",
+    )
+
+    def __init__(self, id: int, agent: str, tenant: Tenant, order: int, arrived: float) -> None:
+        self.id = id
+        self.agent = agent
+        """Of which kind it is: programs of one kind are taken to behave alike."""
+        self.tenant = tenant
+        self.order = order
+        """Rises with the arrival of programs."""
+        self.arrived = arrived
+        self.service = 0.0
+        """What it has attained: of finished calls, and of running ones so far."""
+        self.mark = 0.0
+        """The service it had when it was last promoted."""
+        self.ran_s = 0.0
+        """Seconds that its calls held a slot since then."""
+        self.waited_s = 0.0
+        """Seconds that any of its calls waited since then."""
+        self.waits_since: float | None = None
+        self.num_waiting = self.num_running = 0
+        self.path = 0.0
+        """The service on the longest chain of its finished calls."""
+        self.steps: list[float] = []
+        """The service of its finished calls, oldest first."""
+        self.finish: float | None = None
+        """When it would end under ideal fair sharing, in virtual time; None while nobody asked."""
+        self.work: float | None = None
+        """All the service it says it needs."""
+        self.decisions: deque[Decision] = deque(maxlen=MAX_DECISIONS)
+        self.due = math.inf
+        """By when all of it should be done."""
+
+    def waited(self, now: float) -> float:
+        """Seconds it has waited since its last promotion."""
+        return self.waited_s + (0.0 if self.waits_since is None else now - self.waits_since)
+
+    def queued(self, now: float) -> None:
+        """One of its calls waits."""
+        self.num_waiting += 1
+        if self.waits_since is None:
+            self.waits_since = now
+
+    def unqueued(self, now: float) -> None:
+        """One of its calls no longer waits."""
+        self.num_waiting -= 1
+        if not self.num_waiting and self.waits_since is not None:
+            self.waited_s += now - self.waits_since
+            self.waits_since = None
+
+    def started(self) -> None:
+        self.num_running += 1
+
+    def stopped(self, held_s: float) -> None:
+        """One of its calls gave up its slot after `held_s` seconds."""
+        self.num_running -= 1
+        self.ran_s += held_s
+
+    def promote(self, now: float) -> None:
+        """Count service and waiting from here."""
+        self.mark = self.service
+        self.ran_s = self.waited_s = 0.0
+        if self.waits_since is not None:
+            self.waits_since = now
+
+
+class Demand:
+    """One call: what it asks of a core, and what it has been given."""
+
+    __slots__ = (
+        "band",
+        "charge_at",
+        "due",
+        "expected",
+        "key",
+        "max_out",
+        "num_chars",
+        "num_in",
+        "num_out",
+        "num_reserved",
+        "path",
+        "priority",
+        "program",
+        "service",
+        "steps_left",
+        "work_left",
+    )
+
+    def __init__(self, program: Program, num_chars: int, num_in: int, max_out: int) -> None:
+        self.program = program
+        self.num_chars = num_chars
+        self.num_in = num_in
+        """Tokens of the prompt, estimated until the core has counted them."""
+        self.max_out = max_out
+        """The most tokens its answer is expected to take."""
+        self.num_out = 0
+        self.charge_at = CHARGED_AT_ONCE
+        """The number of its answer's tokens at which they are charged next."""
+        self.key: tuple[float, ...] = ()
+        """By which it was taken from its queue."""
+        self.expected = 0.0
+        """The service it was expected to need when it got its slot."""
+        self.num_reserved = 0
+        """Tokens that the gate of its core keeps for it while it runs."""
+        self.band = 1
+        self.priority = 0
+        self.due = math.inf
+        self.steps_left: int | None = None
+        self.work_left: float | None = None
+        self.path = program.path
+        """The service on the longest chain of calls before it."""
+        self.service = 0.0
+        """What it has been given so far."""
+
+    @property
+    def num_tokens(self) -> int:
+        """What it may occupy in a core's memory."""
+        return self.num_in + self.max_out

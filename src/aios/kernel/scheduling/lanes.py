@@ -1,0 +1,153 @@
+"""Tasks in lanes, and the lanes in the order of a policy. O(log n) an event, nothing polls.
+
+The heap is lazy: a key that has changed is passed over or put right when it comes up. A key that falls while
+its lane waits, because the time has come, has an entry in a second heap, by that time.
+"""
+
+import heapq
+import math
+from collections.abc import Callable, Iterator
+
+from aios.kernel.scheduling.policies import Key, Policy
+from aios.kernel.task import Task
+
+
+class Lane:
+    """Tasks of one program, or one task alone, oldest first."""
+
+    __slots__ = ("id", "key", "tasks", "turn")
+
+    def __init__(self, id: int) -> None:
+        self.id = id
+        self.tasks: dict[Task, None] = {}
+        self.key: Key | None = None
+        """Its place in the heap; None while it is not in it."""
+        self.turn = 0
+
+    @property
+    def head(self) -> Task:
+        return next(iter(self.tasks))
+
+
+class Lanes:
+    """Made of at least one task each. What the heaps hold of lanes that are gone is cleared away in time."""
+
+    def __init__(self, policy: Policy, turns: Iterator[int]) -> None:
+        self._policy = policy
+        self._turns = turns
+        self._lanes: dict[int, Lane] = {}
+        self._heap: list[tuple[Key, int]] = []
+        self._changes: list[tuple[float, int]] = []
+        """When the key of a lane's head changes by time alone."""
+        self.size = 0
+
+    def add(self, task: Task, now: float, *, first: bool = False) -> None:
+        """Put a task at the end of its lane, or at its head."""
+        id = self._policy.lane(task)
+        lane = self._lanes.get(id)
+        if lane is None:
+            lane = self._lanes[id] = Lane(id)
+        if first:
+            lane.tasks = {task: None, **lane.tasks}
+        else:
+            lane.tasks[task] = None
+        self.size += 1
+        if lane.key is None:
+            self._line_up(lane, now)
+        elif first:
+            self._place(lane, now)
+
+    def discard(self, task: Task, now: float) -> None:
+        """Take a task out, wherever it stands."""
+        lane = self._lanes[self._policy.lane(task)]
+        del lane.tasks[task]
+        self.size -= 1
+        if not lane.tasks:
+            del self._lanes[lane.id]
+            self._tidy()
+
+    def head_key(self, now: float) -> Key | None:
+        """The key of the next task; None when there is none."""
+        lane = self._first_lane(now)
+        return None if lane is None else lane.key
+
+    def take(self, now: float, can_start: Callable[[Task], bool] | None = None) -> Task | None:
+        """The next task, unless it cannot start."""
+        lane = self._first_lane(now)
+        if lane is None:
+            return None
+        task = lane.head
+        if can_start is not None and not can_start(task):
+            return None
+        heapq.heappop(self._heap)
+        if task.demand is not None and lane.key is not None:
+            task.demand.key = lane.key
+        lane.key = None
+        del lane.tasks[task]
+        self.size -= 1
+        if lane.tasks:
+            self._line_up(lane, now)
+        else:
+            del self._lanes[lane.id]
+        return task
+
+    def tasks(self) -> list[Task]:
+        """All that wait, in no order."""
+        return [task for lane in self._lanes.values() for task in lane.tasks]
+
+    def in_order(self, now: float) -> list[Task]:
+        """The oldest task of each lane, as they would be taken now. For looking: O(n log n)."""
+        lanes = list(self._lanes.values())
+        lanes.sort(key=lambda lane: (self._policy.key(lane.head, now, lane.turn), lane.id))
+        return [lane.head for lane in lanes]
+
+    def check(self) -> None:
+        """Assert that every task is counted and can be reached."""
+        assert self.size == sum(len(lane.tasks) for lane in self._lanes.values())
+        assert all(lane.tasks for lane in self._lanes.values())
+        assert {(lane.key, lane.id) for lane in self._lanes.values()} <= set(self._heap)
+
+    def _line_up(self, lane: Lane, now: float) -> None:
+        lane.turn = next(self._turns)
+        self._place(lane, now)
+
+    def _place(self, lane: Lane, now: float) -> None:
+        """Give a lane the key it has now. What the heap has of the one before is passed over there."""
+        head = lane.head
+        key = self._policy.key(head, now, lane.turn)
+        if key != lane.key:
+            lane.key = key
+            heapq.heappush(self._heap, (key, lane.id))
+        changes_at = self._policy.changes_at(head, now)
+        if changes_at != math.inf:
+            heapq.heappush(self._changes, (changes_at, lane.id))
+
+    def _first_lane(self, now: float) -> Lane | None:
+        """The lane whose turn it is, once keys that no longer hold are cleared away."""
+        if self._changes:
+            self._keep_time(now)
+        while self._heap:
+            key, id = self._heap[0]
+            lane = self._lanes.get(id)
+            if lane is None or lane.key != key:
+                heapq.heappop(self._heap)
+            elif self._policy.key(lane.head, now, lane.turn) == key:
+                return lane
+            else:  # Its head, or what its program has been given, is another since it lined up.
+                self._place(lane, now)
+        return None
+
+    def _keep_time(self, now: float) -> None:
+        while self._changes and self._changes[0][0] <= now:
+            _, id = heapq.heappop(self._changes)
+            lane = self._lanes.get(id)
+            if lane is not None:
+                self._place(lane, now)
+
+    def _tidy(self) -> None:
+        """Make the heaps anew once most of what they hold is of lanes that are gone."""
+        if len(self._heap) + len(self._changes) > 4 * len(self._lanes) + 64:
+            self._heap = [(lane.key, lane.id) for lane in self._lanes.values() if lane.key is not None]
+            heapq.heapify(self._heap)
+            self._changes = [entry for entry in self._changes if entry[1] in self._lanes]
+            heapq.heapify(self._changes)
