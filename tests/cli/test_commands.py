@@ -14,7 +14,10 @@ from aios.kernel.config import Config
 from aios.server.app import serving
 from aios.server.socket import SocketServer
 
-COMMANDS = ["demo", "serve", "run", "ps", "top", "kill", "suspend", "resume", "call", "approve", "bench"]
+COMMANDS = [
+    *("demo", "serve", "run", "ps", "top", "cores", "explain"),
+    *("kill", "suspend", "resume", "call", "approve", "bench"),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -72,6 +75,37 @@ async def test_ps_lists_processes_and_kill_ends_them(aios, kernel):
     assert "me" not in [entry["agent"] for entry in listed]
     listed = json.loads((await aios("ps", "--all", "--json")).stdout)["processes"]
     assert "me" in [entry["agent"] for entry in listed]
+
+
+async def test_cores_as_they_stand(aios, kernel, answers):
+    answers.append("hello to you")
+    await aios("call", "llm.generate", 'messages=[{"role":"user","content":"hi"}]')
+    (core,) = json.loads((await aios("cores", "--json")).stdout)["cores"]
+    assert (core["name"], core["health"], core["tokens"]) == ("scripted", "ready", 3)
+    shown = (await aios("cores")).stdout
+    assert "scripted" in shown
+    assert "ready" in shown
+    assert all(len(line) <= 80 for line in shown.splitlines())
+
+
+async def test_presets_are_listed_without_a_kernel(aios):
+    presets = json.loads((await aios("cores", "--presets", "--json")).stdout)["presets"]
+    assert presets["anthropic"]["kind"] == "anthropic"
+    shown = (await aios("cores", "--presets")).stdout
+    assert "OPENAI_API_KEY" in shown
+
+
+async def test_explain_tells_why_it_ran(aios, kernel, answers):
+    answers.append("hello to you")
+    await aios("call", "llm.generate", 'messages=[{"role":"user","content":"hi"}]')
+    shown = (await aios("explain", "1")).stdout
+    assert "process 1: tenant default, band normal, ordered by plas" in shown
+    assert "got core scripted after" in shown
+    found = json.loads((await aios("explain", "1", "--json")).stdout)
+    assert found["decisions"][0]["core"] == "scripted"
+    missing = await aios("explain", "99")
+    assert missing.exit_code == 1
+    assert "no process 99" in missing.stderr
 
 
 async def test_suspend_and_resume(aios, kernel):

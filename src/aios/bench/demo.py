@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from msgspec import Struct
 
+from aios.abi.syscalls import CoreEntry
 from aios.bench.runner import Drivers, Run, booted, mixed_tasks, run_all
-from aios.kernel.config import Config, CoreConfig, SchedulerConfig
-from aios.kernel.core import CoreStatus
+from aios.kernel.config import Config, CoreConfig, PolicyName, SchedulerConfig
 from aios.kernel.kernel import Kernel
 from aios.sdk.agent import Connection
 
@@ -69,7 +69,7 @@ class Demo:
         """The kernel's counts so far."""
         return self._kernel.journal.statistics()
 
-    def cores(self) -> Sequence[CoreStatus]:
+    def cores(self) -> Sequence[CoreEntry]:
         return self._kernel.cores()
 
     @property
@@ -105,7 +105,7 @@ class Demo:
 @asynccontextmanager
 async def prepared(
     num_agents: int,
-    policy: Literal["rr", "fifo"],
+    policy: PolicyName,
     quantum: int,
     seed: int,
     *,

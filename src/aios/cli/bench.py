@@ -1,6 +1,7 @@
 """`aios bench`: measure, and print the table with its floors, or one JSON object."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,9 +13,10 @@ if TYPE_CHECKING:
     from aios.bench.report import Result
 
 BENCHES = {
-    "overhead": "system calls a second in process, over the socket, over HTTP, each beside its bare floor",
+    "overhead": "system calls a second in process, over the socket, over HTTP, chat calls through the kernel",
     "engine": "tokens a second of the embedded core at batch 1, 8, 64, beside the matrix products alone",
-    "scale": "50, 250, 1,000 agents in one process: wall time, time per agent, memory",
+    "scale": "50 to 10,000 agents in one process: wall time, time per agent, memory",
+    "schedule": "policies against agents on their own and the engine's queue, each beside what none can beat",
     "model": "1,000 held-out tasks, each by an agent with the real tools: share solved, by kind",
 }
 
@@ -27,6 +29,16 @@ def bench(
     failures: Annotated[
         Path | None, typer.Option(metavar="FILE", help="model: write transcripts of unsolved tasks here.")
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="schedule: write ledgers, tables and plots here.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="schedule: this experiment; may be repeated.")
+    ] = None,
+    wire: Annotated[bool, typer.Option("--wire", help="schedule: over the wire, too, in real time.")] = False,
+    embedded: Annotated[
+        bool, typer.Option("--embedded", help="schedule: on the embedded model, too, in real time.")
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Measure this version on this machine.
@@ -39,6 +51,7 @@ def bench(
       aios bench overhead --quick
       aios bench model --quick --failures failed.txt
       aios bench scale --json > scale.json
+      aios bench schedule --only heavy --only fair --out results
     """
     if list_benches:
         _print_list(json)
@@ -49,7 +62,10 @@ def bench(
     from aios.bench.report import environment
 
     with errors_told(json=json):
-        result = _measure(name, quick, seed, failures)
+        if name == "schedule":
+            result = _schedule(quick, seed, out, only or (), wire=wire, embedded=embedded)
+        else:
+            result = _measure(name, quick, seed, failures)
     where = environment()
     if json:
         print_json({"rows": result.rows, "goals": result.goals, "environment": where})
@@ -76,6 +92,14 @@ def _measure(name: str, quick: bool, seed: int, failures: Path | None) -> "Resul
             from aios.bench import model
 
             return model.run(quick, seed, _say, failures)
+
+
+def _schedule(
+    quick: bool, seed: int, out: Path | None, only: Sequence[str], *, wire: bool, embedded: bool
+) -> "Result":
+    from aios.bench.schedule import runner
+
+    return runner.run(quick, seed, _say, out, only, wire=wire, embedded=embedded)
 
 
 def _say(line: str) -> None:

@@ -36,7 +36,8 @@ def settings_of(context: typer.Context) -> Settings:
 def load_config(settings: Settings, **overrides: object) -> "Config":
     """The configuration of `aios.toml`, the environment and the command line, the later before the earlier.
 
-    `overrides` are top-level keys; None leaves one as it is. `Unusable` where the configuration is wrong.
+    `overrides` are keys, those of a section after its name (`scheduler__policy`); None leaves one as it is.
+    `Unusable` where the configuration is wrong.
     """
     from aios.kernel.config import Config
 

@@ -2,19 +2,19 @@
 
 import sys
 from contextlib import suppress
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aios.cli.output import JsonFlag, console, execute, print_json, table, visible
+from aios.cli.policy import Policy, PolicyOption
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from aios.abi.syscalls import CoreEntry
     from aios.bench.demo import Demo
     from aios.bench.runner import Run
-    from aios.kernel.core import CoreStatus
 
 FRAME_S = 0.1
 LINE_S = 3.0
@@ -22,18 +22,14 @@ LINE_S = 3.0
 AGENTS_SHOWN = 8
 ANSWERS_SHOWN = 5
 BAR_CELLS = 24
+NEVER_INTERRUPT = ("fifo", "program_fifo")
 TIMES = ("mean", "p50", "p90", "p99")
-
-
-class Policy(StrEnum):
-    rr = "rr"
-    fifo = "fifo"
 
 
 def demo(
     agents: Annotated[int, typer.Option(help="How many agents.", min=1, max=10_000)] = 50,
-    policy: Annotated[Policy, typer.Option(help="How calls of the model are scheduled.")] = Policy.rr,
-    quantum: Annotated[int, typer.Option(help="Tokens a turn, with rr.", min=1)] = 32,
+    policy: PolicyOption = Policy.rr,
+    quantum: Annotated[int, typer.Option(help="Tokens a turn.", min=1)] = 32,
     seed: Annotated[int, typer.Option(help="Of the tasks: the same seed, the same tasks.", min=0)] = 0,
     json: JsonFlag = False,
 ) -> None:
@@ -128,13 +124,13 @@ def picture(demo: "Demo") -> "RenderableType":
 
 def title_of(demo: "Demo") -> str:
     scheduler = demo.scheduler
-    turns = f", {scheduler.quantum} tokens a turn" if scheduler.policy == "rr" else ""
+    turns = "" if scheduler.policy in NEVER_INTERRUPT else f", {scheduler.quantum} tokens a turn"
     return f"AIOS: {len(demo.runs)} agents share one model ({scheduler.policy}{turns})"
 
 
-def core_line(core: "CoreStatus") -> str:
+def core_line(core: "CoreEntry") -> str:
     """A core's rows in use, as a bar and in numbers."""
-    used = round(BAR_CELLS * core.running / core.slots)
+    used = round(BAR_CELLS * core.running / max(core.slots, core.running, 1))
     bar = "█" * used + "░" * (BAR_CELLS - used)
     return f"core {core.name} {bar} {core.running} of {core.slots} rows, {core.waiting} calls wait"
 

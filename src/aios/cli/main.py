@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aios.cli import approve, bench, call, demo, process, run, serve, top
+from aios.cli import approve, bench, call, cores, demo, explain, process, run, serve, top
 from aios.cli.connection import Settings
 
 app = typer.Typer(
@@ -69,6 +69,8 @@ app.command()(serve.serve)
 app.command()(run.run)
 app.command()(process.ps)
 app.command()(top.top)
+app.command()(cores.cores)
+app.command()(explain.explain)
 app.command()(process.kill)
 app.command()(process.suspend)
 app.command()(process.resume)

@@ -7,10 +7,11 @@ import typer
 
 from aios.cli.connection import is_listening, load_config, settings_of
 from aios.cli.output import JsonFlag, Unusable, execute
+from aios.cli.policy import MaybePolicy
 
 if TYPE_CHECKING:
+    from aios.abi.syscalls import CoreEntry
     from aios.kernel.config import Config
-    from aios.kernel.core import CoreStatus
     from aios.server.app import Address
 
 
@@ -20,6 +21,7 @@ def serve(
     port: Annotated[
         int | None, typer.Option(help="Port; 0 for a free one.", min=0, max=65535, show_default="8000")
     ] = None,
+    policy: MaybePolicy = None,
     json: JsonFlag = False,
 ) -> None:
     """Start a kernel for this machine.
@@ -34,12 +36,12 @@ def serve(
     Examples:
       aios serve
       aios --data /var/lib/aios serve --port 9000
-      AIOS_SCHEDULER__POLICY=rr aios serve
+      aios serve --policy srpt
     With --json the ready line is one JSON object.
     """
 
     async def work() -> None:
-        config = load_config(settings_of(context), host=host, port=port)
+        config = load_config(settings_of(context), host=host, port=port, scheduler__policy=policy)
         if await is_listening(config.socket_path):
             raise Unusable(f"a kernel is already running at {config.socket_path}")
         await _serve(config, json)
@@ -65,7 +67,7 @@ async def _serve(config: "Config", json: bool) -> None:
         print("aios: stopped")
 
 
-def _print_ready(address: "Address", config: "Config", cores: "Sequence[CoreStatus]") -> None:
+def _print_ready(address: "Address", config: "Config", cores: "Sequence[CoreEntry]") -> None:
     print(f"aios: serving at {address.url}/v1")
     print(f"  socket   {address.socket}")
     print(f"  data     {config.data}")
