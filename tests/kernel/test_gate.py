@@ -111,6 +111,24 @@ def test_who_entered_before_a_pause_does_not_count_again():
     assert 0.6 <= gate.opens_at(0.1, 1) < 0.7
 
 
+def test_a_silent_provider_s_rate_is_what_passed_between_two_refusals():
+    gate, now = Gate(100), 0.0
+    for call in range(40):
+        now = call / 10
+        gate.enter(now, 1)
+        gate.leave(now, 1, 1, DONE)
+    gate.enter(4.0, 1)
+    gate.leave(4.0, 1, None, RATE_LIMITED)
+    (bucket,) = gate.statistics(4.0).buckets
+    assert 10 <= bucket.per_minute / 60 <= 40, "a first guess: over there it may have been full before"
+    for outcome in (DONE, DONE, DONE, RATE_LIMITED):
+        now = max(now, gate.opens_at(now, 1))
+        gate.enter(now, 1)
+        gate.leave(now, 1, None, outcome)
+    (bucket,) = gate.statistics(now).buckets
+    assert bucket.per_minute / 60 == pytest.approx(0.85 * 3 / (now - 4.0))
+
+
 def test_health_says_what_is_wrong():
     gate = Gate(4)
     assert gate.health == "ready"

@@ -168,7 +168,7 @@ async def test_a_core_that_fails_leaves_what_it_shares_to_a_sound_one():
     assert bench.scheduler.next(core, bench.now) is None
     assert core.opens_at > bench.now, "it says when it may be tried again"
     assert bench.scheduler.next(other, bench.now) is task
-    assert bench.scheduler.sharing_with(core) == [core, other]
+    assert bench.scheduler.sharing_with(core) == [other]
 
 
 async def test_a_core_that_failed_is_tried_with_one_call():

@@ -40,7 +40,7 @@ class CoreConfig(Section, frozen=True):
     model: str = ""
     """Its name, as agents ask for it and the endpoint knows it; empty for the embedded one's own."""
     base_url: str = ""
-    """Of an OpenAI-compatible endpoint, such as `http://127.0.0.1:11434/v1`."""
+    """Of a remote endpoint, such as `http://127.0.0.1:11434/v1`; empty for the preset's own."""
     api_key_env: str = ""
     """The environment variable that holds the endpoint's key; the key itself is never in a file."""
     fields: dict[str, str] = msgspec.field(default_factory=dict)
@@ -102,7 +102,7 @@ class SchedulerConfig(Section, frozen=True):
     """Calls in one run queue; more are refused, those of the lowest band first."""
     aging_s: Seconds = 10.0
     """Seconds of waiting that are worth one step of priority (`priority`)."""
-    level_tokens: Annotated[float, Meta(gt=0)] = 500.0
+    level_tokens: Annotated[float, Meta(gt=0)] = 2000.0
     """Service of the first level of `plas`, `mlfq` and `atlas`, in tokens, those of answers counted twice."""
     level_ratio: Annotated[float, Meta(gt=1)] = 2.0
     """Each level's over the one before."""

@@ -18,6 +18,7 @@ from aios.abi.errors import (
     Cancelled,
     Exhausted,
     Internal,
+    InvalidArgument,
     OutcomeUnknown,
     Overloaded,
     QuotaExceeded,
@@ -305,14 +306,18 @@ class Dispatcher:
         resource = None
         if task.resource is not None:
             usage = outcome.usage if isinstance(outcome, sc.LlmAnswer) else None
+            if isinstance(outcome, InvalidArgument):
+                usage = Usage()  # The endpoint did nothing for it.
             resource = self._scheduler.release(task, held_s, now, _lesson_of(outcome), usage)
         if task.is_settled or task.future.cancelled():
             self._disown(process, outcome)
         if not task.is_settled:
             self._go_on(task, outcome)
         if resource is not None:
-            for one in self._scheduler.sharing_with(resource):
-                self._fill(one)
+            self._fill(resource)
+            if not resource.is_sound:
+                for one in self._scheduler.sharing_with(resource):
+                    self._fill(one)
 
     def _go_on(self, task: Task, outcome: sc.Reply | AiosError | None) -> None:
         if outcome is None:

@@ -38,7 +38,8 @@ class Lanes:
         self._lanes: dict[int, Lane] = {}
         self._heap: list[tuple[Key, int]] = []
         self._changes: list[tuple[float, int]] = []
-        """When the key of a lane's head changes by time alone."""
+        """When the key of a lane's head may change by time alone: at most one entry of a lane counts."""
+        self._next_change: dict[int, float] = {}
         self.size = 0
 
     def add(self, task: Task, now: float, *, first: bool = False) -> None:
@@ -119,7 +120,9 @@ class Lanes:
             lane.key = key
             heapq.heappush(self._heap, (key, lane.id))
         changes_at = self._policy.changes_at(head, now)
-        if changes_at != math.inf:
+        # An earlier entry does as well: when it comes up, the lane is looked at again.
+        if changes_at < self._next_change.get(lane.id, math.inf):
+            self._next_change[lane.id] = changes_at
             heapq.heappush(self._changes, (changes_at, lane.id))
 
     def _first_lane(self, now: float) -> Lane | None:
@@ -139,7 +142,9 @@ class Lanes:
 
     def _keep_time(self, now: float) -> None:
         while self._changes and self._changes[0][0] <= now:
-            _, id = heapq.heappop(self._changes)
+            changes_at, id = heapq.heappop(self._changes)
+            if self._next_change.get(id) == changes_at:
+                del self._next_change[id]
             lane = self._lanes.get(id)
             if lane is not None:
                 self._place(lane, now)
@@ -149,5 +154,6 @@ class Lanes:
         if len(self._heap) + len(self._changes) > 4 * len(self._lanes) + 64:
             self._heap = [(lane.key, lane.id) for lane in self._lanes.values() if lane.key is not None]
             heapq.heapify(self._heap)
-            self._changes = [entry for entry in self._changes if entry[1] in self._lanes]
+            self._next_change = {id: at for id, at in self._next_change.items() if id in self._lanes}
+            self._changes = [(at, id) for id, at in self._next_change.items()]
             heapq.heapify(self._changes)

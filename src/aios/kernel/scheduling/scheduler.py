@@ -11,7 +11,7 @@ from itertools import count
 from aios.abi.errors import Overloaded
 from aios.abi.messages import Usage
 from aios.abi.syscalls import LlmGenerate
-from aios.kernel.cores.gate import NEUTRAL, Gate, Outcome
+from aios.kernel.cores.gate import DONE, NEUTRAL, Gate, Outcome
 from aios.kernel.cores.placement import Candidate, Placement
 from aios.kernel.program import Decision
 from aios.kernel.scheduling.lanes import Lanes
@@ -195,11 +195,11 @@ class Scheduler:
         if resource.gate is not None and demand is not None:
             demand.program.stopped(held_s)
             resource.load -= demand.expected
-            if usage is not None and held_s > 0:
+            if outcome is DONE and held_s > 0:
                 resource.rate += 0.05 * (demand.service / max(task.running_s, 1e-6) - resource.rate)
             used = None if usage is None else usage.prompt_tokens + usage.completion_tokens
             resource.gate.leave(now, demand.num_reserved, used, outcome)
-            if usage is not None:
+            if usage is not None and outcome is DONE:
                 self.programs.finished(task, usage)
         return resource
 
@@ -225,11 +225,9 @@ class Scheduler:
         return [self.resources[name] for name in order] + [one for one in served_by if one not in open]
 
     def sharing_with(self, resource: Resource) -> list[Resource]:
-        """It, and the others that draw from its queues while it cannot serve them."""
-        if resource.is_sound:
-            return [resource]
+        """The others that draw from its queues: what it cannot serve, they may."""
         sharing = (one for one in self.resources.values() if one.draws.keys() & resource.draws.keys())
-        return [resource, *(one for one in sharing if one is not resource)]
+        return [one for one in sharing if one is not resource]
 
     def must_yield(self, task: Task, num_tokens: int) -> bool:
         """Whether a running task stops now, `num_tokens` into its slice. It stays True once it is."""
@@ -320,12 +318,16 @@ class Scheduler:
     # ---- inside
 
     def _next_of_core(self, resource: Resource, gate: Gate, now: float) -> Task | None:
+        queues = self._in_order(resource, now)
+        if not queues:
+            return None
+
         def may_enter(task: Task) -> bool:
             assert task.demand is not None
             resource.opens_at = gate.opens_at(now, task.demand.num_tokens)
             return resource.opens_at <= now
 
-        for queue in self._in_order(resource, now):
+        for queue in queues:
             task = queue.take(now, may_enter)
             if task is not None:
                 self._starts(task, resource, now)
