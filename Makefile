@@ -6,7 +6,7 @@ AGENTS ?= 50
 MINUTES ?= 110
 NANO := src/aios/drivers/models/nano
 
-.PHONY: help demo test check lint types floors install dev model clean
+.PHONY: help demo test test-long check lint types floors install dev model clean
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -32,6 +32,10 @@ test: check  ## all that CI checks
 
 check: lint types floors  ## lint, types, floors, then every test
 	$(BIN)/python -m pytest
+
+test-long: dev  ## the long versions: a million budget operations, 2,000 simulated histories (half an hour)
+	AIOS_OPERATIONS=1000000 $(BIN)/python -m pytest tests/kernel/test_budget.py -k long
+	AIOS_LONG=2000 $(BIN)/python -m pytest tests/kernel/test_simulation.py
 
 lint: dev
 	$(BIN)/ruff check src tests training examples
