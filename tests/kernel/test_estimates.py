@@ -45,7 +45,9 @@ def test_a_kind_nobody_has_seen():
 
 def test_a_few_programs_tell_nothing():
     few = taught([[100.0]] * 29)
-    assert few.remaining("react", 0, 0.0) is few.gittins("react", 0.0) is few.steps_left("react", 0) is None
+    assert few.remaining("react", 0, 0.0) is few.gittins("react", 0.0) is None
+    assert taught([[100.0]] * 2).steps_left("react", 0) is None
+    assert taught([[100.0] * 7] * 3).steps_left("react", 0) == 7, "a mean asks for fewer"
     few.finished("react", [])
     assert few.remaining("react", 0, 0.0) is None
     enough = taught([[100.0]] * 60)

@@ -147,12 +147,12 @@ async def test_critical_path_takes_the_longest_chain_first():
     for pid, steps in ((1, 2), (2, 9), (3, 5)):
         bench.submit(pid, hints=Hints(steps_left=steps))
     bench.submit(4)
-    assert order(bench) == [2, 3, 1, 4]
+    assert order(bench) == [4, 2, 3, 1], "one that nobody knows may be the longest"
 
 
 async def test_critical_path_knows_from_programs_alike():
     bench = Bench("critical_path")
-    for _ in range(40):
+    for _ in range(5):
         bench.estimates.finished("deep", [10.0] * 9)
         bench.estimates.finished("flat", [10.0])
     bench.submit(1, agent="flat")

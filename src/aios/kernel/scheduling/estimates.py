@@ -22,7 +22,9 @@ EstimateRow = tuple[str, int, bytes]
 
 VERSION = 1
 MIN_SAMPLES = 30
-"""Fewer programs than this tell nothing."""
+"""Fewer programs than this tell nothing of the service that is left."""
+MIN_CHAINS = 2.5
+"""Fewer (they fade) tell nothing of the steps: a mean asks for less than a quantile of a heavy tail does."""
 QUANTILE = 0.8
 """Of the service that is left. Above the median: a long program in front of short ones costs the most."""
 LEAST_SHARE = 0.1
@@ -110,7 +112,7 @@ class Kind:
                 place = self._places[key] = Place()
             place.add(total - attained[step])
         self._num_new += 1
-        if self._num_new >= 8 + 0.05 * self._survivors[0]:
+        if self._num_new >= min(3 + 0.25 * self._survivors[0], 8 + 0.05 * self._survivors[0]):
             self._fade()
             self._work_out()
 
@@ -124,7 +126,7 @@ class Kind:
         return self._at(self._ranks, attained)
 
     def steps_left(self, step: int) -> float | None:
-        if self._survivors[0] < MIN_SAMPLES:
+        if self._survivors[0] < MIN_CHAINS:
             return None
         mean = self._mean_steps[_step_bin(step)]
         return max(1.0, (mean or 2.0 * step) - step)
@@ -276,6 +278,6 @@ def _mean_steps(counts: Floats) -> list[float]:
     num, sums = _from_right(counts), _from_right(counts * _STEP_MIDDLES)
     # A bin of one number alone is left behind by those that go on; a wider one need not be.
     num[: _EXACT_STEPS - 1], sums[: _EXACT_STEPS - 1] = num[1:_EXACT_STEPS], sums[1:_EXACT_STEPS]
-    means = np.where(num >= MIN_SAMPLES, sums / np.maximum(num, 1.0), 0.0)
+    means = np.where(num >= MIN_CHAINS, sums / np.maximum(num, 1.0), 0.0)
     found: list[float] = means.tolist()
     return found

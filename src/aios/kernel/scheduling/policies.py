@@ -218,7 +218,11 @@ class Oracle(_Ordered):
 
 
 class CriticalPath(_Ordered):
-    """The longest remaining path first, declared or learnt: for the shortest makespan, not for the mean."""
+    """The longest remaining path first, declared or learnt: for the shortest makespan, not for the mean.
+
+    A kind that nobody knows yet goes before all: it may be the longest, and then nothing makes up for a late
+    begin.
+    """
 
     def __init__(self, quantum: int, estimates: Estimates) -> None:
         super().__init__(quantum)
@@ -229,11 +233,10 @@ class CriticalPath(_Ordered):
         program = demand.program
         if demand.work_left is not None:
             return (-demand.work_left, program.order)
-        steps = demand.steps_left
-        left = (
-            self._estimates.steps_left(program.agent, len(program.steps)) if steps is None else float(steps)
-        )
-        return (0.0 if left is None else -left, program.order)
+        left: float | None = demand.steps_left
+        if left is None:
+            left = self._estimates.steps_left(program.agent, len(program.steps))
+        return (-math.inf if left is None else -left, program.order)
 
 
 class VirtualFinish(_Ordered):
