@@ -50,7 +50,8 @@ class Address(Struct, frozen=True):
 
 def build(kernel: Trap, config: Config, own_host: str) -> Guard:
     """The ASGI application, for requests of `own_host` besides the usual ones."""
-    router = Router([*native.routes(kernel), *openai.routes(kernel)], redirect_slashes=False)
+    # Looked through one after the other: those that are asked most come first.
+    router = Router([*openai.routes(kernel), *native.routes(kernel)], redirect_slashes=False)
     return Guard(router, own_host, config.allowed_hosts)
 
 

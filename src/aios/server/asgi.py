@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 from aios.abi import wire
 from aios.abi.errors import AiosError, DeadlineExceeded, TooLarge, Unauthenticated
@@ -17,6 +17,8 @@ Header = tuple[bytes, bytes]
 
 CALL = "aios.call"
 """Where a request's scope keeps the name of the call that it became."""
+CLIENT = "aios.client"
+"""Where a request's scope keeps its `Client`."""
 
 _BODY_S = 30.0
 """What a client has to send a body."""
@@ -26,6 +28,21 @@ _MAX_DRAINED = 4 * wire.MAX_FRAME
 
 class ClientGone(Exception):
     """The client has closed the connection: nobody waits for an answer."""
+
+
+class Client(Protocol):
+    """Who sent a request."""
+
+    @property
+    def has_sent_all(self) -> bool:
+        """Whether the request has come wholly."""
+        ...
+
+    def watch(self, gone: Callable[[], None]) -> None:
+        """Call `gone` when the client closes its connection; soon, where it has already."""
+        ...
+
+    def unwatch(self, gone: Callable[[], None]) -> None: ...
 
 
 def header_of(scope: Scope, name: bytes) -> str:
@@ -56,6 +73,9 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
     declared = header_of(scope, b"content-length")
     if declared.isdigit() and int(declared) > _MAX_DRAINED:
         raise _too_large()
+    client: Client = scope[CLIENT]
+    if client.has_sent_all:
+        return await _gather(receive)
     try:
         async with asyncio.timeout(_BODY_S):
             return await _gather(receive)
@@ -113,36 +133,25 @@ def _headers_of(error: AiosError) -> list[Header]:
 
 
 class Watch:
-    """Cancels the current task when the client goes away: `with Watch(receive): …` raises `ClientGone` then.
+    """Cancels the current task when the client goes away: `with Watch(scope): …` raises `ClientGone` then."""
 
-    A task that waits for the client is made only where the work outlasts a turn of the loop.
-    """
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
+    def __init__(self, scope: Scope) -> None:
+        self._client: Client = scope[CLIENT]
         self._is_gone = False
-        self._waiting: asyncio.Task[None] | None = None
 
     def __enter__(self) -> "Watch":
         self._work = asyncio.current_task()
-        self._starting = asyncio.get_running_loop().call_soon(self._start)
+        self._client.watch(self._gone)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        self._starting.cancel()
-        if self._waiting is not None:
-            self._waiting.cancel()
+        self._client.unwatch(self._gone)
         if self._is_gone and isinstance(error, asyncio.CancelledError):
             assert self._work is not None
             self._work.uncancel()
             raise ClientGone from None
 
-    def _start(self) -> None:
-        self._waiting = asyncio.get_running_loop().create_task(self._wait())
-
-    async def _wait(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+    def _gone(self) -> None:
         self._is_gone = True
         assert self._work is not None
         self._work.cancel()

@@ -45,7 +45,7 @@ class SystemCalls:
         body = _decode(sent)
         call = wire.decode_call(body.call, body.args)
         scope[CALL] = body.call
-        with Watch(receive):
+        with Watch(scope):
             if body.stream:
                 await _Stream(self._kernel, token, call, body.timeout_s).send_to(send)
                 return

@@ -45,7 +45,7 @@ class _Completions:
         try:
             token, body = await admit(self._kernel, scope, receive)
             chat = read_request(body)
-            with Watch(receive):
+            with Watch(scope):
                 if chat.is_streamed:
                     await _Stream(self._kernel, token, chat).send_to(send)
                     return
