@@ -20,6 +20,8 @@ from aios.drivers.sse import EventReader
 
 MAX_REFUSAL = 64 * 1024
 """Bytes read of an answer that is no success."""
+ONE_PIECE = 512 * 1024
+"""Bytes of a request that are handed to the connection at once."""
 
 
 class Limits(Struct, frozen=True):
@@ -63,7 +65,9 @@ class Exchange:
         limits = self._limits
         try:
             async with asyncio.timeout(limits.whole_s) as total, self._silence:
-                await self._receive(await session.post(url, data=io.BytesIO(body), allow_redirects=False))
+                # aiohttp warns of long bodies in one piece, and is slower with short ones in a file.
+                data = body if len(body) < ONE_PIECE else io.BytesIO(body)
+                await self._receive(await session.post(url, data=data, allow_redirects=False))
         except aiohttp.ServerTimeoutError:
             raise Unavailable(f"the endpoint did not connect within {limits.connect_s:g} s") from None
         except TimeoutError:
@@ -104,6 +108,7 @@ class Exchange:
                 raise self._refusal(response, await self._read(response, MAX_REFUSAL))
             if response.content_type == "application/json":
                 self._take(await self._read(response, self._limits.max_event))
+                self._hurry()
             else:
                 await self._follow(response)
             self._end("broke off in the middle of its answer")
@@ -125,6 +130,7 @@ class Exchange:
                 continue
             for data in self._events.feed(piece):
                 self._take(data)
+            self._hurry()
         for data in self._events.finish():
             self._take(data, is_cut=True)
 
@@ -156,7 +162,6 @@ class Exchange:
             if is_cut:
                 return  # half an event; whether the answer was whole before it, `_end` judges
             raise Unavailable(f"the endpoint sent something that is no event of its wire: {error}") from None
-        self._hurry()
 
     def _hurry(self) -> None:
         """Once the answer is whole, what follows is not waited for long."""
