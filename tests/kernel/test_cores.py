@@ -39,7 +39,7 @@ async def test_a_failure_is_tried_again_and_never_seen(tmp_path, ask):
         assert run.kernel.statistics()["resources"]["core"]["running"] == 0, "it waits holding no slot"
         await pass_time(run, 4.9)
         assert not call.done()
-        await pass_time(run, 0.1)
+        await pass_time(run, 0.2)
         assert (await call).text == "at last"
         assert run.kernel.statistics()["retries"] == 2
         assert run.clock.num_timers == 0

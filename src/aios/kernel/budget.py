@@ -112,7 +112,9 @@ class Budgets:
     def grow(self, hold: Hold, num_answer: int) -> bool:
         """Whether a call may go on that has answered `num_answer` tokens; `hold.refused` says why not."""
         if num_answer + self._slice // 4 >= hold.num_answer:
-            self._extend(hold)
+            # A delta may hold many tokens, and only a part of what there is is held at a time.
+            while self._extend(hold) and num_answer >= hold.num_answer:
+                pass
         if num_answer < hold.num_answer or hold.num_answer >= hold.max_answer:
             return True
         self._refuse(hold)
@@ -204,14 +206,15 @@ class Budgets:
         account.set_limit(budget)
         return account
 
-    def _extend(self, hold: Hold) -> None:
-        """Hold one more slice of the answer, or what there is of it."""
+    def _extend(self, hold: Hold) -> bool:
+        """Hold one more slice of the answer, or what there is of it; whether there was any."""
         more = min(self._slice, hold.max_answer - hold.num_answer)
         left = min(_answer_left(one, hold) for one in hold.account.chain()) if more > 0 else 0
         if left > 0:
             # Calls that run side by side leave each other something: no more than half of what there is.
             num_answer = hold.num_answer + min(more, (left + 1) // 2)
             self._resize(hold, hold.prices.cost(hold.num_prompt, num_answer), num_answer)
+        return left > 0
 
     def _refuse(self, hold: Hold) -> None:
         amount = hold.prices.cost(hold.num_prompt, hold.num_answer + 1)

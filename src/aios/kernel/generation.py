@@ -100,9 +100,9 @@ class Generations:
 
         def emit(delta: Delta) -> None:
             core.num_tokens += delta.num_tokens
+            core.silent_since = None
             demand.num_out += delta.num_tokens
             if demand.num_out >= demand.charge_at:
-                core.silent_since = None
                 programs.charge(demand)
             if task.emit is not None and not task.is_settled:
                 task.has_emitted = True
@@ -119,7 +119,6 @@ class Generations:
         return emit, must_yield
 
     def _interrupt(self, task: Task, core: Core, outcome: Preempted) -> None:
-        core.silent_since = None  # A slice too short to be charged for is a sign of life, too.
         if task.is_settled:
             core.driver.drop(outcome.snapshot)
             return

@@ -103,6 +103,8 @@ class Payers:
         """The call has a core. `QuotaExceeded` where that one is too dear."""
         if task.hold is not None and task.resource is not None:
             self._budgets.place(task.hold, self._price_of(task.resource))
+            if self._waiting:
+                self._retry()  # A cheaper core than was feared leaves something over.
 
     def may_go_on(self, task: Task, num_answer: int) -> bool:
         """Whether a call that has answered so many tokens may go on; `task.hold.refused` says why not."""
@@ -112,7 +114,8 @@ class Payers:
         """A call has ended, with what it used; None where it came to nothing."""
         hold, task.hold = task.hold, None
         if hold is None:
-            self._waiting.pop(task, None)
+            if self._waiting.pop(task, None) is not None:
+                self._retry()  # It may have kept others from being paid for.
             return
         if usage is None:
             self._budgets.refund(hold)

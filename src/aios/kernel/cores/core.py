@@ -131,7 +131,7 @@ class Cores:
     def queues(self) -> dict[str, list[str]]:
         """Every run queue of the cores, and the cores that it is meant for."""
         found = {queue_of([core.name]): [core.name] for core in self}
-        for model in {None, *(core.model for core in self)}:
+        for model in dict.fromkeys([None, *(core.model for core in self)]):
             names = self._serving(model)
             found[queue_of(names)] = names
             self._queues[model] = queue_of(names)

@@ -124,8 +124,8 @@ class _Levels(_Ordered):
 
     def changes_at(self, head: Task, now: float) -> float:
         program = _program(head)
-        if program.service - program.mark < self._first or program.waits_since is None:
-            return math.inf  # It is at the first level already, unless a policy of other keys says otherwise.
+        if self._attained(head) < self._first or program.waits_since is None:
+            return math.inf  # It is at the first level already.
         if self._is_starved(program, now):
             return math.inf
         return now + self._bound_s(program) - program.waited(now)

@@ -1,0 +1,164 @@
+"""`aios bench schedule` end to end, on workloads of a few programs, in virtual time."""
+
+import gzip
+import json
+
+import msgspec
+import pytest
+
+from aios.abi.errors import InvalidArgument
+from aios.bench.report import Result
+from aios.bench.schedule import measures, records, report, runner, workloads
+from aios.bench.schedule.arms import KernelArm, core_config, limit_of
+from aios.bench.schedule.bench import Bench, Line
+from aios.bench.schedule.contenders import ENGINE, OURS, PATIENTLY, SDK, kernel
+from aios.bench.schedule.orders import ORDERS
+from aios.bench.schedule.play import virtual_trial
+from aios.bench.schedule.workload import Workload, upstream
+from aios.bench.upstream.work import Work
+
+SWARM = Workload("swarm", workloads.react(0, 12), upstream(3))
+
+
+def said(lines: list[str]):
+    return lambda line: lines.append(line)
+
+
+@pytest.mark.parametrize(
+    "arm", [PATIENTLY, ENGINE, OURS, kernel("fifo"), kernel("rr")], ids=lambda arm: arm.name
+)
+def test_every_arm_brings_every_program_to_its_end(arm):
+    trial = virtual_trial(arm, SWARM, 0)
+    assert [program.state for program in trial.programs] == ["done"] * 12
+    assert len(trial.calls) == 60
+    assert not any(call.is_lost for call in trial.calls)
+    assert trial.report.num_done == 60
+    bounds = SWARM.bounds
+    assert bounds.makespan_s <= measures.makespan(trial) + 1e-6
+    assert bounds.mean_turnaround_s <= measures.summary(trial).mean_s + 1e-6
+
+
+@pytest.mark.parametrize("arm", [OURS, kernel("fifo")], ids=lambda arm: arm.name)
+def test_a_kernel_that_knows_the_slots_leaves_none_idle(arm):
+    trial = virtual_trial(arm, SWARM, 0)
+    assert measures.idle_with_backlog(trial) == 0.0
+    assert measures.makespan(trial) <= SWARM.bounds.graham_s + 1e-6
+    assert trial.report.num_refused == {}
+
+
+def test_the_same_seed_gives_the_same_trial():
+    one, other = virtual_trial(OURS, SWARM, 0), virtual_trial(OURS, SWARM, 0)
+    one.wall_s = other.wall_s = 0.0
+    assert msgspec.json.encode(one) == msgspec.json.encode(other)
+
+
+def test_agents_with_an_sdks_retries_are_lost_where_many_want_few_slots():
+    trial = virtual_trial(SDK, Workload("crowd", workloads.react(0, 40), upstream(2)), 0)
+    lost = [program for program in trial.programs if program.state == "lost"]
+    assert lost
+    assert all("given up" in program.error for program in lost)
+    assert any(call.is_lost for call in trial.calls)
+
+
+def test_arrivals_gaps_and_parallel_calls_are_played_as_drawn():
+    programs = workloads.mix(1, 12, 0.5)
+    trial = virtual_trial(OURS, Workload("mix", programs, upstream()), 0)
+    created = {call.id: call.created for call in trial.calls}
+    for program, record in zip(programs, trial.programs, strict=True):
+        assert record.arrival == pytest.approx(program.arrival_s)
+        first = [created[work.id] for work in program.steps[0].works]
+        assert first == [pytest.approx(program.arrival_s)] * len(first)
+
+
+def test_the_kernel_is_told_of_the_upstream_or_nothing():
+    config = upstream(0, mode="rate", rpm=60, tpm=1000)
+    assert core_config(config, "limits").requests_per_minute == 60
+    assert core_config(config, "nothing").requests_per_minute == 0
+    assert core_config(upstream(5), "nothing").slots == 0
+    assert core_config(upstream(5), "limits").slots == 5
+
+
+def test_an_agent_asks_for_more_than_it_will_need():
+    assert [limit_of(Work(1, 1, n_out)) for n_out in (1, 32, 33, 200, 256, 257)] == [
+        32,
+        32,
+        64,
+        256,
+        256,
+        512,
+    ]
+
+
+def test_a_trial_is_kept_as_lines(tmp_path):
+    trial = virtual_trial(OURS, SWARM, 0)
+    path = records.write(trial, tmp_path)
+    with gzip.open(path, "rt") as file:
+        kinds = [next(iter(json.loads(line))) for line in file]
+    assert kinds[:2] == ["trial", "report"]
+    assert kinds.count("program") == 12
+    assert kinds.count("call") == kinds.count("try") == 60
+    again = records.write(trial, tmp_path / "again")
+    assert again.read_bytes() == path.read_bytes()
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """One experiment of two arms in place of all."""
+
+    def small(bench: Bench) -> None:
+        trials = bench.trials([(SDK, SWARM, bench.seed), (OURS, SWARM, bench.seed)])
+        bench.goal("finished_slots", 1 - measures.num_lost(trials[1]) / 12, None)
+        bench.draw("turnaround", Line("ours", [1.0, 2.0], [0.0, 1.0]))
+        bench.draw("makespan, slots", Line("ours", [3.0], [1.0]))
+
+    monkeypatch.setattr(runner, "EXPERIMENTS", {"small": small})
+
+
+def test_a_run_gives_rows_goals_tables_and_plots(tiny, tmp_path):
+    pytest.importorskip("matplotlib")
+    lines: list[str] = []
+    result = runner.run(True, 0, said(lines), tmp_path, workers=1)
+    assert isinstance(result, Result)
+    assert [row["arm"] for row in result.rows] == [SDK.name, OURS.name]
+    assert result.goals["schedule.finished_slots"].value == 1.0
+    assert result.goals["schedule.above_graham"].value == 0
+    assert result.goals["schedule.calls_lost"].value == 0
+    assert result.goals["schedule.rejections_per_call"].value == 0
+    tables = (tmp_path / report.TABLES).read_text()
+    assert "| finished_slots | 1 |" in tables
+    assert "## Swarm" in tables
+    assert (tmp_path / "turnaround.svg").read_text().startswith("<?xml")
+    assert (tmp_path / "makespan-slots.svg").exists()
+    assert len(list((tmp_path / "ledgers").iterdir())) == 2
+    assert lines[-1].startswith("schedule: drew")
+
+
+def test_an_experiment_nobody_knows_is_refused(tiny):
+    with pytest.raises(InvalidArgument, match="small"):
+        runner.run(True, 0, said([]), only=["large"], workers=1)
+
+
+def test_a_kernel_run_above_the_bound_of_no_idle_slots_is_counted():
+    bench = Bench(True, 0, said([]), workers=1)
+    trial = virtual_trial(OURS, SWARM, 0)
+    bench.keep(OURS, SWARM, trial)
+    assert bench.num_above_graham == 0
+    trial.programs[0].end = SWARM.bounds.graham_s + 1
+    bench.keep(OURS, SWARM, trial)
+    assert bench.num_above_graham == 1
+    trial.programs[0].state = "lost"
+    bench.keep(OURS, SWARM, trial)
+    assert bench.num_lost == 1
+
+
+def test_every_policy_that_an_experiment_names_brings_a_mix_to_its_end():
+    workload = Workload("mix", workloads.mix(0, 10, 0.95), upstream(4))
+    for policy in ("fifo", "program_fifo", "rr", *ORDERS, "plas", "edf", "llf", "oracle"):
+        arm = kernel(policy, says="work")
+        assert isinstance(arm, KernelArm)
+        assert measures.num_lost(virtual_trial(arm, workload, 0)) == 0
+
+
+def test_tables_leave_out_columns_that_nobody_has():
+    rows = [{"a": 1, "b": None}, {"a": 2.5, "c": "x"}]
+    assert report.markdown(rows) == "| a | c |\n| --- | --- |\n| 1 |  |\n| 2.5 | x |"
