@@ -135,7 +135,7 @@ class CoreExplain(SystemCall, frozen=True):
 
 
 Health = Literal["ready", "overloaded", "failing", "open", "probing", "exhausted"]
-"""A core answers; has no room for even one call; failed its last call; is left alone for a while after several
+"""A core answers; has no room for even one call; failed its last call; is left alone for a while after some
 failures, and tried again with one; or has no quota left at its provider."""
 
 
