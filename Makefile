@@ -33,9 +33,8 @@ test: check  ## all that CI checks
 check: lint types floors  ## lint, types, floors, then every test
 	$(BIN)/python -m pytest
 
-test-long: dev  ## the long versions: a million budget operations, 2,000 simulated histories (half an hour)
+test-long: dev  ## the long versions: a million budget operations (twenty minutes)
 	AIOS_OPERATIONS=1000000 $(BIN)/python -m pytest tests/kernel/test_budget.py -k long
-	AIOS_LONG=2000 $(BIN)/python -m pytest tests/kernel/test_simulation.py
 
 lint: dev
 	$(BIN)/ruff check src tests training examples

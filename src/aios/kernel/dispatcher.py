@@ -89,6 +89,7 @@ class Dispatcher:
         payers.on_ready = self._submit
         payers.on_failed = self._settle
         flight.on_deadline = self.end
+        cores.on_limits = self._limits_told
 
     async def call(
         self,
@@ -221,6 +222,18 @@ class Dispatcher:
     def _serve(self, queue: str, task: Task) -> None:
         for resource in self._scheduler.resources_of(queue, task):
             self._fill(resource)
+
+    def _limits_told(self, core: str) -> None:
+        """An endpoint told of its limits: there may be more room than was known."""
+        resource = self._scheduler.resources.get(core)
+        if resource is not None and resource.num_waiting and not self._is_closed:
+            self._fill(resource)
+
+    def _refill(self, queue: str) -> None:
+        """One has left `queue` that may have kept others from a core with less room than it wanted."""
+        for resource in self._scheduler.resources_of(queue):
+            if resource.gate is not None and not self._is_closed:
+                self._fill(resource)
 
     def _fill(self, resource: Resource) -> None:
         """Give every free slot a task, as long as there are tasks."""
@@ -359,6 +372,7 @@ class Dispatcher:
         """End a call from outside: answered now; its slot is free once what runs has stopped."""
         if task.is_settled or (task.run is not None and _has_answered(task.run)):
             return
+        queue = task.queue
         if task.run is None:
             self._scheduler.discard(task, self._clock.now())
         else:
@@ -372,6 +386,8 @@ class Dispatcher:
             if not is_write:
                 task.run.cancel()
         self._settle(task, error)
+        if queue is not None:
+            self._refill(queue)
 
     def _settle(self, task: Task, outcome: sc.Reply | AiosError) -> None:
         """Give back what it holds but its slot, and answer."""
@@ -401,7 +417,10 @@ class Dispatcher:
     def suspend_process(self, process: Process) -> None:
         """Set its waiting calls aside, and have its running generations interrupted."""
         tasks = self._flight.tasks_of(process)
+        queues = {task.queue for task in tasks if task.queue is not None}
         self._scheduler.hold(process.pid, tasks, self._clock.now())
+        for queue in queues:
+            self._refill(queue)
         for task in tasks:
             task.must_stop = task.run is not None
 

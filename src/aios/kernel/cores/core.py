@@ -5,7 +5,7 @@ Knows drivers by their protocol only. Queues are the scheduler's; whether a call
 
 import asyncio
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from aios.abi.errors import AiosError, NotFound, Unavailable
@@ -105,6 +105,8 @@ class Cores:
     def __init__(self, cores: Iterable[Core]) -> None:
         self._cores = {core.name: core for core in cores}
         self._queues: dict[str | None, str] = {}
+        self.on_limits: Callable[[str], None] = lambda core: None
+        """Told of a core whose endpoint has told its limits."""
 
     def __iter__(self) -> Iterator[Core]:
         return iter(self._cores.values())
@@ -115,7 +117,7 @@ class Cores:
     async def start(self, clock: Clock) -> None:
         """Start every driver. Raises the first failure, once all have started or failed."""
         for core in self:
-            core.driver.on_limits = partial(_observe, core.gate, clock)
+            core.driver.on_limits = partial(self._observe, core, clock)
         started = await asyncio.gather(*(core.driver.start() for core in self), return_exceptions=True)
         _raise_first(started)
         for core in self:
@@ -150,12 +152,12 @@ class Cores:
             raise NotFound(f"there is no model {model!r}; there are: {known}")
         return queue
 
+    def _observe(self, core: Core, clock: Clock, limits: RateLimits) -> None:
+        core.gate.observe(clock.now(), limits)
+        self.on_limits(core.name)
+
     def _serving(self, model: str | None) -> list[str]:
         return [core.name for core in self if model is None or core.model == model]
-
-
-def _observe(gate: Gate, clock: Clock, limits: RateLimits) -> None:
-    gate.observe(clock.now(), limits)
 
 
 def _raise_first(outcomes: Iterable[BaseException | None]) -> None:
