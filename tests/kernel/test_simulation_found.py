@@ -2,7 +2,6 @@
 
 import asyncio
 
-import pytest
 from driving import boot, question, settle_down
 from queueing import Bench
 
@@ -68,7 +67,6 @@ async def test_what_a_call_kept_out_enters_once_its_process_is_suspended(tmp_pat
             await cancelled(call)
 
 
-@pytest.mark.xfail(strict=True, reason="found and not mended yet")
 async def test_a_snapshot_is_never_given_to_a_stand_in(tmp_path):
     """A call that streams is interrupted, then its core breaks: it waits for that core, and goes on there."""
     text = "word " * 60
@@ -102,7 +100,6 @@ async def test_a_snapshot_is_never_given_to_a_stand_in(tmp_path):
         assert "".join(deltas) == text
 
 
-@pytest.mark.xfail(strict=True, reason="found and not mended yet")
 async def test_a_call_that_says_there_is_less_left_moves_its_program_up():
     bench = Bench("oracle")
     bench.submit(1, hints=Hints(work_left=1000.0))
@@ -113,7 +110,6 @@ async def test_a_call_that_says_there_is_less_left_moves_its_program_up():
     assert task.pid == 1
 
 
-@pytest.mark.xfail(strict=True, reason="found and not mended yet")
 async def test_service_given_moves_a_program_up_whose_other_call_waits():
     """What a program still needs has shrunk by what one of its calls was given."""
     bench = Bench("oracle")

@@ -32,7 +32,7 @@ from aios.kernel.approvals import Approvals
 from aios.kernel.audit import AuditLog
 from aios.kernel.config import RetryConfig
 from aios.kernel.context import ContextManager
-from aios.kernel.cores.core import Cores, queue_of
+from aios.kernel.cores.core import Cores, own_queue
 from aios.kernel.cores.gate import DONE, Outcome, outcome_of
 from aios.kernel.flight import Flight
 from aios.kernel.journal import Journal
@@ -197,7 +197,7 @@ class Dispatcher:
         match task.call:
             case sc.LlmGenerate(model=model):
                 core = self._context.core_of(task.id)
-                return self._cores.queue_for(model) if core is None else queue_of([core])
+                return self._cores.queue_for(model) if core is None else own_queue(core)
             case sc.ToolRun() as call:
                 queue = self._managers.tool.queue_of(call, self._flight.process_of(task).caller)
                 self._scheduler.add_queue(queue, ["tool"], is_passing=True)

@@ -188,7 +188,7 @@ class Kernel:
         for core in self._cores:
             scheduler.add_resource(core.name, core.config.slots or MAX_SLOTS, gate=core.gate)
         for queue, cores in self._cores.queues().items():
-            scheduler.add_queue(queue, cores, stand_ins=self._cores.stand_ins(cores))
+            scheduler.add_queue(queue, cores, stand_ins=self._cores.stand_ins(queue, cores))
         for name, num_slots in (
             ("memory", config.memory.max_parallel),
             ("storage", config.storage.max_parallel),

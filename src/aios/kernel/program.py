@@ -18,10 +18,10 @@ MAX_DECISIONS = 8
 
 
 class Line(Protocol):
-    """Where the programs of a tenant wait."""
+    """Where the programs of a tenant wait, or the calls of a program."""
 
     def line_up(self) -> None:
-        """Take the place that the tenant's counter gives now."""
+        """Take the place that its counter or key gives now: it may have fallen."""
         ...
 
 
@@ -67,6 +67,7 @@ class Program:
         "due",
         "finish",
         "id",
+        "lines",
         "mark",
         "num_running",
         "num_waiting",
@@ -110,6 +111,8 @@ class Program:
         self.decisions: deque[Decision] = deque(maxlen=MAX_DECISIONS)
         self.due = math.inf
         """By when all of it should be done."""
+        self.lines: dict[Line, None] = {}
+        """Where its calls wait, if they wait as one lane."""
 
     def waited(self, now: float) -> float:
         """Seconds it has waited since its last promotion."""
@@ -135,6 +138,11 @@ class Program:
         """One of its calls gave up its slot after `held_s` seconds."""
         self.num_running -= 1
         self.ran_s += held_s
+
+    def line_up(self) -> None:
+        """What it needs or has been given is another now: each of its lanes takes its place again."""
+        for line in self.lines:
+            line.line_up()
 
     def promote(self, now: float) -> None:
         """Count service and waiting from here."""

@@ -132,15 +132,21 @@ class Cores:
 
     def queues(self) -> dict[str, list[str]]:
         """Every run queue of the cores, and the cores that it is meant for."""
-        found = {queue_of([core.name]): [core.name] for core in self}
+        found = {own_queue(core.name): [core.name] for core in self}
         for model in dict.fromkeys([None, *(core.model for core in self)]):
             names = self._serving(model)
-            found[queue_of(names)] = names
-            self._queues[model] = queue_of(names)
+            queue = f"llm:{','.join(names)}"
+            found[queue] = names
+            self._queues[model] = queue
         return found
 
-    def stand_ins(self, names: Iterable[str]) -> list[str]:
-        """The cores that take the calls of `names` while none of those can."""
+    def stand_ins(self, queue: str, names: Iterable[str]) -> list[str]:
+        """The cores that take the calls of a queue meant for `names` while none of those can.
+
+        Nothing stands in where a call goes on from a snapshot: that is of one core.
+        """
+        if queue in map(own_queue, names):
+            return []
         named = dict.fromkeys(one for name in names for one in self._cores[name].config.fallback)
         return [one for one in named if one not in names]
 
@@ -166,6 +172,6 @@ def _raise_first(outcomes: Iterable[BaseException | None]) -> None:
             raise outcome
 
 
-def queue_of(cores: list[str]) -> str:
-    """The name of the run queue whose calls any of `cores` may take."""
-    return f"llm:{','.join(cores)}"
+def own_queue(core: str) -> str:
+    """The run queue of calls that go on where they were: on this core alone."""
+    return f"llm:{core}:own"

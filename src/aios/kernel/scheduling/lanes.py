@@ -1,13 +1,15 @@
 """Tasks in lanes, and the lanes in the order of a policy. O(log n) an event, nothing polls.
 
-The heap is lazy: a key that has changed is passed over or put right when it comes up. A key that falls while
-its lane waits, because the time has come, has an entry in a second heap, by that time.
+The heap is lazy: a key that has risen is put right when it comes up. A lane whose key may have fallen is looked
+at before the next task is taken: by time, which has a heap of its own, or by what its program declared, was
+given or took back.
 """
 
 import heapq
 import math
 from collections.abc import Callable, Iterator
 
+from aios.kernel.program import Program
 from aios.kernel.scheduling.policies import Key, Policy
 from aios.kernel.task import Task
 
@@ -15,10 +17,13 @@ from aios.kernel.task import Task
 class Lane:
     """Tasks of one program, or one task alone, oldest first."""
 
-    __slots__ = ("id", "key", "tasks", "turn")
+    __slots__ = ("id", "key", "program", "stale", "tasks", "turn")
 
-    def __init__(self, id: int) -> None:
+    def __init__(self, id: int, program: Program | None, stale: set[int]) -> None:
         self.id = id
+        self.program = program
+        """Whose calls all of this queue wait in it; None for one of a single task."""
+        self.stale = stale
         self.tasks: dict[Task, None] = {}
         self.key: Key | None = None
         """Its place in the heap; None while it is not in it."""
@@ -27,6 +32,10 @@ class Lane:
     @property
     def head(self) -> Task:
         return next(iter(self.tasks))
+
+    def line_up(self) -> None:
+        """Take the place of its key anew before the next is taken."""
+        self.stale.add(self.id)
 
 
 class Lanes:
@@ -40,6 +49,8 @@ class Lanes:
         self._changes: list[tuple[float, int]] = []
         """When the key of a lane's head may change by time alone: at most one entry of a lane counts."""
         self._next_change: dict[int, float] = {}
+        self._stale: set[int] = set()
+        """The lanes whose keys may have fallen by what their programs declared or were given."""
         self.size = 0
 
     def add(self, task: Task, now: float, *, first: bool = False) -> None:
@@ -47,7 +58,7 @@ class Lanes:
         id = self._policy.lane(task)
         lane = self._lanes.get(id)
         if lane is None:
-            lane = self._lanes[id] = Lane(id)
+            lane = self._lanes[id] = self._open(id, task)
         if first:
             lane.tasks = {task: None, **lane.tasks}
         else:
@@ -64,8 +75,10 @@ class Lanes:
         del lane.tasks[task]
         self.size -= 1
         if not lane.tasks:
-            del self._lanes[lane.id]
+            self._close(lane)
             self._tidy()
+        else:
+            self._stale.add(lane.id)
 
     def head_key(self, now: float) -> Key | None:
         """The key of the next task; None when there is none."""
@@ -89,7 +102,7 @@ class Lanes:
         if lane.tasks:
             self._line_up(lane, now)
         else:
-            del self._lanes[lane.id]
+            self._close(lane)
         return task
 
     def tasks(self) -> list[Task]:
@@ -107,6 +120,18 @@ class Lanes:
         assert self.size == sum(len(lane.tasks) for lane in self._lanes.values())
         assert all(lane.tasks for lane in self._lanes.values())
         assert {(lane.key, lane.id) for lane in self._lanes.values()} <= set(self._heap)
+
+    def _open(self, id: int, task: Task) -> Lane:
+        program = task.demand.program if task.demand is not None and id == task.program else None
+        lane = Lane(id, program, self._stale)
+        if program is not None:
+            program.lines[lane] = None
+        return lane
+
+    def _close(self, lane: Lane) -> None:
+        del self._lanes[lane.id]
+        if lane.program is not None:
+            del lane.program.lines[lane]
 
     def _line_up(self, lane: Lane, now: float) -> None:
         lane.turn = next(self._turns)
@@ -129,6 +154,8 @@ class Lanes:
         """The lane whose turn it is, once keys that no longer hold are cleared away."""
         if self._changes:
             self._keep_time(now)
+        if self._stale:
+            self._refresh(now)
         while self._heap:
             key, id = self._heap[0]
             lane = self._lanes.get(id)
@@ -148,6 +175,13 @@ class Lanes:
             lane = self._lanes.get(id)
             if lane is not None:
                 self._place(lane, now)
+
+    def _refresh(self, now: float) -> None:
+        for id in self._stale:
+            lane = self._lanes.get(id)
+            if lane is not None:
+                self._place(lane, now)
+        self._stale.clear()
 
     def _tidy(self) -> None:
         """Make the heaps anew once most of what they hold is of lanes that are gone."""

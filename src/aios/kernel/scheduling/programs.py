@@ -56,6 +56,7 @@ class Programs:
         demand.work_left = said.work_left
         if said.work_left is not None:
             program.work = program.service + said.work_left
+            program.line_up()
         return demand
 
     def find(self, id: int) -> Program | None:
@@ -130,6 +131,8 @@ class Programs:
         demand.service += service
         program = demand.program
         program.service += service
+        if program.lines:
+            program.line_up()
         self.fairness.charge(program.tenant, service)
         self.virtual_time.given(service)
 
