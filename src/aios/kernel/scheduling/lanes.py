@@ -1,8 +1,8 @@
 """Tasks in lanes, and the lanes in the order of a policy. O(log n) an event, nothing polls.
 
-The heap is lazy: a key that has risen is put right when it comes up. A lane whose key may have fallen is looked
-at before the next task is taken: by time, which has a heap of its own, or by what its program declared, was
-given or took back.
+The heap is lazy: a key that has risen is put right when it comes up. A lane whose key may have fallen is
+looked at before the next task is taken: by time, which has a heap of its own, or by what its program
+declared, was given or took back.
 """
 
 import heapq
