@@ -31,7 +31,7 @@ demo: install  ## agents sharing one model through the kernel (AGENTS=50)
 test: check  ## all that CI checks
 
 check: lint types floors  ## lint, types, floors, then every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-long: dev  ## the long versions: a million budget operations (twenty minutes)
 	AIOS_OPERATIONS=1000000 $(BIN)/python -m pytest tests/kernel/test_budget.py -k long

@@ -1,0 +1,85 @@
+"""The calls `access.*`: who may do what."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from aios.abi.calls.base import Name, Reply, SystemCall
+
+Resource = Literal["memory", "storage"]
+GrantVerb = Literal["read", "write", "delete"]
+
+
+class AccessCheck(SystemCall, frozen=True):
+    """May the caller do this? Has no effect."""
+
+    resource: Resource
+    verb: GrantVerb
+    owner: Name
+    path: Annotated[str, Meta(max_length=1024)] = ""
+
+
+class AccessGrant(SystemCall, frozen=True):
+    """Let another principal reach the caller's own things under `prefix`, until it expires or is revoked."""
+
+    to: Name
+    resource: Resource
+    verbs: Annotated[tuple[GrantVerb, ...], Meta(min_length=1, max_length=3)]
+    prefix: Annotated[str, Meta(max_length=1024)] = ""
+    expires_s: Annotated[float, Meta(gt=0, le=31_536_000.0)] | None = None
+
+
+class AccessRevoke(SystemCall, frozen=True):
+    """Take a grant back. It no longer counts from the next call on, calls already queued included."""
+
+    grant_id: Name
+
+
+class AccessPending(SystemCall, frozen=True):
+    """The operations that wait for a person. Operator only."""
+
+
+class AccessApprove(SystemCall, frozen=True):
+    """Let a waiting operation run, once. Operator only."""
+
+    approval_id: Name
+
+
+class AccessDeny(SystemCall, frozen=True):
+    """Refuse a waiting operation. Operator only."""
+
+    approval_id: Name
+
+
+class Decision(Reply, frozen=True):
+    """`allow`, `deny`, or `ask`: allowed once a person agrees."""
+
+    decision: Literal["allow", "deny", "ask"]
+    reason: str = ""
+
+
+class Grant(Reply, frozen=True):
+    id: str
+    owner: str
+    to: str
+    resource: Resource
+    verbs: tuple[GrantVerb, ...]
+    prefix: str
+    expires: float | None
+    """Seconds since the epoch; None for never."""
+
+
+class Approval(Struct, frozen=True):
+    """An operation that waits for a person: who wants what, in the kernel's words."""
+
+    id: str
+    pid: int
+    principal: str
+    call: str
+    text: str
+    created: float
+    expires: float
+
+
+class Approvals(Reply, frozen=True):
+    approvals: tuple[Approval, ...]

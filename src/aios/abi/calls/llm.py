@@ -1,0 +1,46 @@
+"""The calls `llm.*`: a model generates."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from aios.abi.calls.base import Name, Reply, SystemCall
+from aios.abi.calls.scheduling import NO_BUDGET, NO_HINTS, Budget, Hints
+from aios.abi.messages import FinishReason, JsonSchema, Message, Sampling, ToolCall, ToolSpec, Usage
+
+
+class LlmGenerate(SystemCall, frozen=True):
+    """Ask a model for the next message of a conversation."""
+
+    messages: Annotated[tuple[Message, ...], Meta(min_length=1, max_length=10_000)]
+    tools: Annotated[tuple[ToolSpec, ...], Meta(max_length=256)] = ()
+    model: Name | None = None
+    """A model's name; None lets the kernel choose a core."""
+    sampling: Sampling = Sampling()
+    tool_choice: Name = "auto"
+    """`auto`, `none`, `required`, or the name of one tool."""
+    response_schema: JsonSchema | None = None
+    hints: Hints = NO_HINTS
+    budget: Budget = NO_BUDGET
+    """Of this call alone."""
+
+
+class LlmAnswer(Reply, frozen=True):
+    """A model's answer and what it took. Seconds are of the kernel's clock."""
+
+    text: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: FinishReason = "stop"
+    usage: Usage = Usage()
+    model: str = ""
+    core: str = ""
+    waiting_s: float = 0.0
+    """From the call's creation to its first run."""
+    turnaround_s: float = 0.0
+    """From the call's creation to its end."""
+    num_switches: int = 0
+    """How often it was interrupted and resumed."""
+
+    def to_message(self) -> Message:
+        """The answer as the assistant's message of a conversation."""
+        return Message("assistant", self.text, self.tool_calls)
