@@ -1,24 +1,52 @@
 """What simulated histories found, each as small as it could be made."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
 
-from driving import boot, question, settle_down
+import pytest
+from driving import Run, Stepper, boot, question, settle_down
 from queueing import Bench
 
 from aios.abi.errors import Unavailable
 from aios.abi.syscalls import Budget, Hints, ProcessResume, ProcessSpawn, ProcessSuspend
 from aios.drivers.clock import ManualClock
 from aios.drivers.limits import Bucket, RateLimits
-from aios.drivers.llm_scripted import ScriptedDriver
+from aios.drivers.llm import Generation
+from aios.drivers.llm_scripted import Answer, ScriptedDriver, babble
 from aios.kernel.accounts import FREE
 from aios.kernel.budget import Budgets
-from aios.kernel.config import Config, CoreConfig
+from aios.kernel.config import Config, CoreConfig, RetryConfig, SchedulerConfig
 from aios.kernel.kernel import Kernel
 
 
 async def cancelled(call: "asyncio.Task[object]") -> None:
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
+
+
+@asynccontextmanager
+async def paced(
+    folder: Path,
+    cores: Sequence[CoreConfig],
+    answer: Callable[[Generation], Answer] = babble,
+    *,
+    max_attempts: int = 8,
+) -> AsyncIterator[Run]:
+    """A kernel with several cores, one model each that is called like its core, all paced by one stepper."""
+    stepper, clock = Stepper(), ManualClock()
+    config = Config(
+        data=folder,
+        seed=1,
+        cores=tuple(cores),
+        scheduler=SchedulerConfig(policy="fifo"),
+        retry=RetryConfig(max_attempts=max_attempts),
+    )
+    drivers = {core.name: ScriptedDriver(answer, model=core.name, pace=stepper.pace) for core in cores}
+    async with Kernel(config, drivers=drivers, clock=clock) as kernel:
+        yield Run(kernel, clock, stepper)
+        kernel.check()
 
 
 async def test_headers_that_open_a_gate_wake_its_core(tmp_path):
@@ -63,6 +91,53 @@ async def test_what_a_call_kept_out_enters_once_its_process_is_suspended(tmp_pat
         run.kernel._dispatcher.suspend_process(run.kernel._processes.get(other.pid))
         await settle_down()
         assert len(run.stepper.waiting) == 2
+        for call in calls:
+            await cancelled(call)
+
+
+async def test_what_a_call_kept_out_enters_once_another_core_takes_it(tmp_path):
+    cores = (CoreConfig(name="small", slots=2, tokens_in_flight=100), CoreConfig(name="large", slots=1))
+    async with paced(tmp_path, cores) as run:
+        calls = [
+            run.begin(1, question(model="small", max_tokens=50)),
+            run.begin(1, question(model="large", max_tokens=90)),
+            run.begin(1, question(max_tokens=90)),
+            run.begin(1, question(max_tokens=20)),
+        ]
+        await settle_down()
+        assert len(run.stepper.waiting) == 2
+        await cancelled(calls[1])
+        await settle_down()
+        assert len(run.stepper.waiting) == 3
+        for call in calls:
+            await cancelled(call)
+
+
+async def test_what_a_call_kept_out_enters_once_its_core_needs_no_stand_in(tmp_path):
+    """The core is well again, but its rate keeps the call waiting: its stand-in serves its own at once."""
+    cores = (
+        CoreConfig(name="main", slots=1, requests_per_minute=7, fallback=("other",)),
+        CoreConfig(name="other", slots=2, tokens_in_flight=100),
+    )
+
+    def answer(job: Generation) -> Answer:
+        return Unavailable("broke") if job.messages[0].text == "bad" else "word"
+
+    async with paced(tmp_path, cores, answer, max_attempts=5) as run:
+        calls = [run.begin(1, question(model="other", max_tokens=50))]
+        with pytest.raises(Unavailable):
+            await run.call(1, question("bad", model="main"))
+        calls += [run.begin(1, question(model="main", max_tokens=90)) for _ in range(2)]
+        calls.append(run.begin(1, question(model="other", max_tokens=20)))
+        await settle_down()
+        assert len(run.stepper.waiting) == 1
+        run.clock.advance(1.0)
+        await settle_down()
+        assert len(run.stepper.waiting) == 2, "the first of them probes"
+        await run.stepper.step(1)
+        assert calls[1].done()
+        assert not calls[2].done()
+        assert len(run.stepper.waiting) == 2, "what was meant for the other runs there"
         for call in calls:
             await cancelled(call)
 

@@ -239,7 +239,9 @@ class Dispatcher:
         """Give every free slot a task, as long as there are tasks."""
         can_start = self._can_start if resource.is_selective else None
         now = self._clock.now()
+        has_taken = False
         while (task := self._scheduler.next(resource, now, can_start)) is not None:
+            has_taken = True
             refusal = None
             if task.owner is not None or task.approval is not None:
                 refusal = self._reconsider(task)
@@ -252,6 +254,9 @@ class Dispatcher:
                 self._settle(task, refusal)
         if resource.gate is not None and resource.opens_at < math.inf:
             self._await_opening(resource)
+        if has_taken:
+            for one in self._scheduler.kept_out(resource):
+                self._fill(one)
 
     def _await_opening(self, core: Resource) -> None:
         """Fill a core when its gate may open by itself: the only timer that scheduling needs."""
@@ -317,7 +322,9 @@ class Dispatcher:
         held_s = now - task.slice_began
         task.running_s += held_s
         resource = None
+        was_sound = True
         if task.resource is not None:
+            was_sound = self._scheduler.resources[task.resource].is_sound
             usage = outcome.usage if isinstance(outcome, sc.LlmAnswer) else None
             if isinstance(outcome, InvalidArgument):
                 usage = Usage()  # The endpoint did nothing for it.
@@ -328,7 +335,8 @@ class Dispatcher:
             self._go_on(task, outcome)
         if resource is not None:
             self._fill(resource)
-            if not resource.is_sound:
+            if resource.is_sound != was_sound:
+                # From here on others stand in for it, or no longer do.
                 for one in self._scheduler.sharing_with(resource):
                     self._fill(one)
 

@@ -28,6 +28,7 @@ class Resource:
         "draws",
         "gate",
         "is_selective",
+        "is_shut",
         "load",
         "mean_s",
         "name",
@@ -60,6 +61,8 @@ class Resource:
         """Service a second in one slot, smoothed."""
         self.opens_at = math.inf
         """When its gate may open by time alone, found shut for a task that waits."""
+        self.is_shut = False
+        """Whether its gate was found shut for the first task that waits for it."""
 
     @property
     def is_sound(self) -> bool:
@@ -160,7 +163,7 @@ class Scheduler:
     ) -> Task | None:
         """The task that gets a slot of `resource` now, if there is a slot and a task; it is RUNNING then."""
         self._now = now
-        resource.opens_at = math.inf
+        resource.opens_at, resource.is_shut = math.inf, False
         if not resource.has_room:
             return None
         if resource.gate is not None:
@@ -228,6 +231,11 @@ class Scheduler:
         """The others that draw from its queues: what it cannot serve, they may."""
         sharing = (one for one in self.resources.values() if one.draws.keys() & resource.draws.keys())
         return [one for one in sharing if one is not resource]
+
+    def kept_out(self, resource: Resource) -> list[Resource]:
+        """Those that found their gate shut for a task which `resource` may just have taken."""
+        shut = [one for one in self.resources.values() if one.is_shut and one is not resource]
+        return [one for one in shut if one.draws.keys() & resource.draws.keys()]
 
     def must_yield(self, task: Task, num_tokens: int) -> bool:
         """Whether a running task stops now, `num_tokens` into its slice. It stays True once it is."""
@@ -334,6 +342,7 @@ class Scheduler:
                 self._enters(task, resource, gate, now)
                 return task
             if resource.opens_at > now:
+                resource.is_shut = True
                 return None  # The first does not fit yet: what came after it would keep it out.
         return None
 
