@@ -75,6 +75,51 @@ def test_what_is_refused_took_no_tokens():
     assert gate.opens_at(1.0, 5000) <= 1.0
 
 
+def num_let_in(gate: Gate, num_tokens: int) -> int:
+    """How many calls enter at the same moment."""
+    found = 0
+    while gate.opens_at(0.0, num_tokens) <= 0.0:
+        gate.enter(0.0, num_tokens)
+        found += 1
+    return found
+
+
+@pytest.mark.parametrize(
+    ("limits", "num_calls"),
+    [
+        ({}, 1),
+        ({"requests_per_minute": 300}, 50),
+        ({"tokens_per_minute": 60_000}, 25),
+        ({"tokens_in_flight": 10_000}, 23),
+        ({"requests_per_minute": 300, "tokens_per_minute": 60_000, "tokens_in_flight": 10_000}, 23),
+        ({"requests_per_minute": 1}, 1),
+        ({"requests_per_minute": 100_000}, 256),
+    ],
+)
+def test_it_begins_with_the_calls_that_known_limits_bear(limits, num_calls):
+    assert num_let_in(Gate(0, **limits), 400) == num_calls
+
+
+def test_slots_that_are_given_are_not_exceeded_for_other_limits():
+    assert num_let_in(Gate(4, requests_per_minute=600), 1) == 4
+
+
+def test_it_opens_as_wide_when_headers_tell_the_limits():
+    gate = Gate(0)
+    assert num_let_in(gate, 400) == 1
+    gate.observe(0.0, RateLimits({"requests": Bucket(300, 300, 0.0)}))
+    assert gate.window == 50
+
+
+def test_known_limits_bring_no_refused_window_back():
+    gate = Gate(0, requests_per_minute=600)
+    assert num_let_in(gate, 1) == 100
+    for _ in range(60):
+        gate.leave(0.1, 1, None, OVERLOADED)
+    gate.enter(0.2, 1)
+    assert gate.window == 41
+
+
 # ---- what is learned
 
 
@@ -182,8 +227,8 @@ def test_statistics_show_how_it_stands():
     gate = Gate(0, tokens_in_flight=1000, requests_per_minute=60)
     gate.enter(0.0, 30)
     status = gate.statistics(0.0)
-    assert (status.running, status.window, status.slots, status.tokens) == (1, 1, 0, 30)
-    assert (status.tokens_in_flight, status.health, status.opens_at) == (1000, "ready", math.inf)
+    assert (status.running, status.window, status.slots, status.tokens) == (1, 10, 0, 30)
+    assert (status.tokens_in_flight, status.health, status.opens_at) == (1000, "ready", -55.0)
     (bucket,) = status.buckets
     assert (bucket.name, bucket.per_minute, bucket.remaining, bucket.limit) == ("requests", 60.0, 56.0, 57.0)
 
@@ -340,6 +385,13 @@ class TestRateLimits:
     def test_it_settles_after_an_outage(self, limit, tells):
         loop = against_rate(Gate(0), limit, tells, (0.0, 1.0), (60.0, 0.0), (90.0, 1.0))
         holds_rate(loop, limit, 1.0, 120.0)
+
+
+def test_a_limit_of_slots_behind_a_known_rate_is_found_at_once():
+    gate = Gate(0, requests_per_minute=6000)
+    loop = against_slots(gate, (0.0, 40), until=60.0)
+    assert sum(at < 1.0 for at in loop.refused_at) <= 256
+    holds_slots(loop, 40, 1.0, 60.0)
 
 
 def in_memory(gate: Gate) -> Loop:

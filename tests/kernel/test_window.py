@@ -82,6 +82,36 @@ def test_time_alone_takes_it_no_further_than_eight_times_what_was_answered():
     assert running == 8
 
 
+def test_on_trust_it_begins_with_what_should_be_borne():
+    endpoint = Endpoint(Window(0), 100)
+    endpoint.window.trust(30)
+    endpoint.fill()
+    assert endpoint.running == 30
+    endpoint.window.trust(20)
+    assert endpoint.window.size == 30, "it is taken back by refusals only"
+    endpoint.turn()
+    assert endpoint.window.size == 60
+
+
+def test_trust_that_was_mistaken_costs_one_flight_of_refusals():
+    endpoint = Endpoint(Window(0), 23)
+    endpoint.window.trust(60)
+    endpoint.fill()
+    assert endpoint.num_refused == 60 - 23
+    for _ in range(20):
+        endpoint.turn()
+        endpoint.window.trust(60)
+    assert endpoint.window.size == 23
+    assert endpoint.num_refused == 60 - 23
+
+
+def test_trust_goes_no_further_than_what_is_given_nor_than_a_flight_of_256():
+    given, unknown = Window(8), Window(0)
+    given.trust(60)
+    unknown.trust(4000)
+    assert (given.size, unknown.size) == (8, 256)
+
+
 def test_it_stays_under_the_edge_and_probes_rarely():
     endpoint = Endpoint(Window(0), 10)
     endpoint.settle()
@@ -227,7 +257,8 @@ def test_resized_it_is_what_is_given():
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["enter", "enter", "done", "refuse"]), st.floats(0.0, 3.0)), max_size=80
+        st.tuples(st.sampled_from(["enter", "enter", "done", "refuse", "trust"]), st.floats(0.0, 3.0)),
+        max_size=80,
     )
 )
 def test_it_holds_under_any_events(events):
@@ -238,6 +269,8 @@ def test_it_holds_under_any_events(events):
             running += 1
             window.entered(now, running)
             assert running <= window.size
+        elif event == "trust":
+            window.trust(running + 5)
         elif running and event == "done":
             window.succeeded(running)
             running -= 1

@@ -77,6 +77,11 @@ class RateBucket:
         self._full_at = -math.inf
         self._finder = RateFinder()
 
+    @property
+    def is_known(self) -> bool:
+        """Whether somebody told its rate; else it is found out."""
+        return self.is_told or self._given > 0
+
     # ---- what passes
 
     def opens_at(self, cost: float) -> float:

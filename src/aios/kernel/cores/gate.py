@@ -21,6 +21,8 @@ Health = Literal["ready", "overloaded", "failing", "open", "probing", "exhausted
 
 _ROOM = 0.95
 """Share of the tokens in flight that is used: what a call will take is an estimate."""
+_CALL_S = 10.0
+"""What a call is taken to last while none has ended: an answer of 500 tokens at 50 a second."""
 _FIRST_PAUSE_S, _MOST_PAUSE_S = 0.5, 30.0
 _MOST_PAUSES = 10
 """Counted: the pause has long stopped growing."""
@@ -170,6 +172,7 @@ class Gate:
         if self._buckets:
             for name, bucket in self._buckets.items():
                 bucket.take(now, 1 if name == "requests" else num_tokens)
+        self._trust_limits()
 
     def leave(self, now: float, num_reserved: int, num_used: int | None, outcome: Outcome) -> None:
         """A call ends, which reserved `num_reserved` tokens and took `num_used` (None if nobody knows)."""
@@ -204,6 +207,7 @@ class Gate:
             bucket = self._buckets.get(name) or self._buckets.setdefault(name, RateBucket())
             unseen = self._num_unseen if name == "requests" else share * self.num_tokens
             bucket.observe(now, said, unseen)
+        self._trust_limits()
 
     # ---- looking
 
@@ -235,6 +239,22 @@ class Gate:
     def _has_room(self, num_tokens: int) -> bool:
         """A call too large for any moment passes alone: if it is too much, the endpoint says so."""
         return not self.num_running or self.num_tokens + num_tokens <= _ROOM * self._most_tokens
+
+    def _trust_limits(self) -> None:
+        """Who tells its limits bears what they let in: memory for so many calls; of rates, by Little's law
+        (1961), the calls that come while one lasts."""
+        if not self.num_running or not (self._buckets or self._most_tokens):
+            return
+        mean = max(1.0, self.num_tokens / self.num_running)
+        borne = [
+            _CALL_S * bucket.rate / (1.0 if name == "requests" else mean)
+            for name, bucket in self._buckets.items()
+            if bucket.is_known
+        ]
+        if self._most_tokens:
+            borne.append(_ROOM * self._most_tokens / mean)
+        if borne:
+            self._window.trust(int(min(borne)))
 
     def _settle(self, num_reserved: int, num_used: int | None, kind: str) -> None:
         """Give the buckets back what a call did not take. Nobody knows what a broken one took: all of it."""

@@ -10,7 +10,7 @@ doi:10.1016/0169-7552(89)90019-6), left 15 % of the slots idle when tried in a c
 The way up is that of BIC (Xu, Harfoush, Rhee 2004, doi:10.1109/INFCOM.2004.1354672), which CUBIC (RFC 9438)
 smoothed into a curve:
 
-* Nothing known: doubling (slow start).
+* Nothing known: doubling (slow start). Limits of another kind known: it begins with what they bear.
 * Under the edge, the number at which calls were refused last: half of the way to it at a time.
 * Just under the edge: stay. Go one over it only after 128 successes: less than one refusal in 100 calls.
   (After 8, 16, ... where it fell to less than a quarter: it may have been a short trouble.)
@@ -47,6 +47,8 @@ _LEAP = 8
 _MOST_STEP = 64
 """Calls that a step up adds at most, and so the refusals that one too far costs."""
 _DEEPEST_CUT = 0.3
+_MOST_TRUST = 256
+"""Calls that are sent on trust at once, and so the refusals that it costs where it was mistaken."""
 
 
 class Window:
@@ -139,6 +141,14 @@ class Window:
             self._tried_at = now
         if self._full_at is None and num_running >= self.size:
             self._full_at = now
+
+    def trust(self, num_calls: int) -> None:
+        """So many should be borne, by what else is known: begin with them, unless one was refused before."""
+        size = min(num_calls, _MOST_TRUST, self.most)
+        if self._tried_at == -math.inf and size > self.size:
+            self.size = size
+            self._step = min(size, _MOST_STEP)
+            self._full_at = None
 
     def succeeded(self, num_running: int) -> None:
         """One of `num_running` was answered."""
