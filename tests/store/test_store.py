@@ -219,18 +219,3 @@ async def test_a_folder_or_rubbish_in_place_of_the_database(tmp_path):
     for _ in range(2):  # The lock of the first attempt is gone.
         with pytest.raises(Corrupt, match="damaged"):
             await Store(rubbish).start()
-
-
-async def test_tables_are_changed_once_and_never_back(store):
-    steps = (*TABLE, "INSERT INTO t (b) VALUES ('migrated')")
-    await store.migrate("t", steps)
-    await store.migrate("t", steps)
-    assert await store.read(values) == ["migrated"]
-    with pytest.raises(Conflict, match="newer"):
-        await store.migrate("t", TABLE)
-
-
-async def test_a_migration_happens_whole_or_not_at_all(store):
-    with pytest.raises(Internal):
-        await store.migrate("t", (*TABLE, "INSERT INTO t (b) VALUES ('half')", "nonsense"))
-    assert await store.read(values) == []

@@ -10,6 +10,7 @@ from pathlib import Path
 import apsw
 
 from aios.abi.errors import Corrupt, Internal, StorageFull, Unavailable
+from aios.drivers import migrations
 
 BUSY_MS = 5_000
 """How long a statement waits for a lock that another process holds, such as a backup."""
@@ -21,7 +22,6 @@ RESTART_MS = 1_000
 """How long it waits for them; then it goes on, and tries again after the next commit."""
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS schemas (name TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS blobs (id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, content BLOB NOT NULL);
 """
 
@@ -45,7 +45,7 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
     connection.pragma("synchronous", "full")
     connection.pragma("wal_autocheckpoint", WAL_PAGES)
     connection.pragma("journal_size_limit", MAX_LOG_BYTES)
-    connection.execute(_SCHEMA)
+    connection.execute(migrations.SCHEMA + _SCHEMA)
     return connection
 
 

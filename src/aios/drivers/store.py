@@ -21,6 +21,7 @@ from typing import IO, Any, TypeVar
 import apsw
 
 from aios.abi.errors import AiosError, Conflict, InvalidArgument, OutcomeUnknown, Overloaded, Unavailable
+from aios.drivers.migrations import Step, advance
 from aios.drivers.sqlite import bound_log, open_reader, open_writer, typed
 
 T = TypeVar("T")
@@ -100,13 +101,16 @@ class Store:
         result: T = await self._submit(self._reads, work)
         return result
 
-    async def migrate(self, name: str, steps: Sequence[str]) -> None:
+    async def migrate(self, name: str, steps: Sequence[Step]) -> None:
         """Bring the tables called `name` up to date; call it before using them.
 
-        `steps` are all the changes ever made to them, oldest first, each as SQL; those that this database
-        has not seen are run, each once. Raises `Conflict` where it has seen more than there are.
+        `steps` are all the changes ever made to them, oldest first, each SQL or a function that moves data
+        in pieces (`migrations.Pieces`); those that this database has not seen are run, each once. Every step,
+        and every piece, is a transaction of its own: interrupted anywhere, the next call goes on from there.
+        Raises `Conflict` where the database has seen more steps than there are.
         """
-        await self.write(lambda connection: _migrate(connection, name, steps))
+        while await self.write(lambda connection: advance(connection, name, steps)):
+            pass
 
     def statistics(self) -> dict[str, int]:
         return {"waiting": self._num_waiting, "commits": self.num_commits}
@@ -270,21 +274,6 @@ def _close(connection: apsw.Connection) -> None:
         connection.close(force=True)
     except apsw.Error:
         return
-
-
-def _migrate(connection: apsw.Connection, name: str, steps: Sequence[str]) -> None:
-    version = connection.execute("SELECT version FROM schemas WHERE name = ?", (name,)).get or 0
-    if version > len(steps):
-        raise Conflict(
-            f"the data was written by a newer AIOS: its {name!r} tables are at version {version}, "
-            f"this AIOS knows {len(steps)}"
-        )
-    for step in steps[version:]:
-        connection.execute(step)
-    connection.execute(
-        "INSERT INTO schemas VALUES (?, ?) ON CONFLICT DO UPDATE SET version = excluded.version",
-        (name, len(steps)),
-    )
 
 
 def _lock(path: Path) -> IO[str]:
