@@ -6,7 +6,7 @@ from aios.abi import syscalls as sc
 from aios.abi.errors import Corrupt, QuotaExceeded
 from aios.abi.messages import Message, ToolCall
 from aios.kernel.config import MemoryConfig
-from aios.kernel.history import MAX_READ_BYTES
+from aios.kernel.histories.rows import MAX_READ_BYTES
 
 TALK = (
     Message("user", "hello"),

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from aios.abi import syscalls as sc
 from aios.abi.errors import Corrupt, InvalidArgument, NotFound, QuotaExceeded
 from aios.drivers.vectors import VectorCache, VectorIndex, embed
-from aios.kernel import notes
 from aios.kernel.config import MemoryConfig
 from aios.kernel.indexing import MAX_PENDING
+from aios.kernel.notes import rows as notes
 
 NOTES = (
     "The wifi password at the office is blue-heron-42.",

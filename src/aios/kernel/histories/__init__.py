@@ -1,0 +1,1 @@
+"""Histories: the messages of conversations. `manager` executes their calls."""

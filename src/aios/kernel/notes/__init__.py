@@ -1,0 +1,1 @@
+"""Notes: what principals remember. `manager` executes their calls."""
