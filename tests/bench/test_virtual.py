@@ -87,14 +87,22 @@ def test_time_stands_still_while_work_is_out_in_a_thread() -> None:
 
 def test_jobs_of_executors_take_no_time_even_where_nobody_waits_for_them() -> None:
     done: list[int] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        go_on.wait()
+        done.append(1)
 
     async def play() -> float:
         assert await asyncio.to_thread(lambda: 17) == 17
         with pytest.raises(ZeroDivisionError):
             await asyncio.to_thread(lambda: 1 // 0)
-        forgotten = asyncio.create_task(asyncio.to_thread(done.append, 1))
+        forgotten = asyncio.create_task(asyncio.to_thread(work))
         await asyncio.sleep(0)
+        begun.wait()
         forgotten.cancel()
+        go_on.set()
         before = now()
         await asyncio.sleep(1)
         assert done == [1]

@@ -7,6 +7,7 @@ same moment may still come back in either order; writes come in their own.)
 """
 
 import asyncio
+import heapq
 import selectors
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
@@ -80,13 +81,17 @@ class LoopClock:
 class VirtualLoop(asyncio.SelectorEventLoop):
     """For work in this process alone: it would not wait for what comes over a socket or from a child.
 
-    Relies on what asyncio does in its own `_run_once`: it asks the selector with a timeout of 0 while
-    anything is ready or due, and else with the time until the next timer.
+    Its turns are its own (`_run_once`). Asyncio's ask the system each time whether something has come in,
+    which is much of what a loop costs, and here only threads hand something in.
     """
 
     # Parts of asyncio's loop that its types do not tell of.
-    _ready: deque[asyncio.Handle]
-    _scheduled: list[asyncio.TimerHandle]
+    _ready: "deque[_Handle]"
+    _scheduled: "list[_Timer]"
+    _stopping: bool
+    _timer_cancelled_count: int
+    _selector: selectors.BaseSelector
+    _process_events: "Callable[[Events], None]"
     _check_closed: Callable[[], None]
     _write_to_self: Callable[[], None]
 
@@ -94,13 +99,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._now = 0.0
         self._inbox: deque[asyncio.Handle] = deque()
         """What threads have handed in."""
-        self._woken: list[asyncio.Handle] = []
+        self._woken: list[_Handle] = []
         """What that has made ready."""
         self._num_out = 0
         """Jobs handed to executors and not back."""
         self._busy: list[Callable[[], bool]] = []
-        self._events = _Selector(self._wait)
-        super().__init__(self._events)
+        super().__init__()
         self._pool = ThreadPoolExecutor(thread_name_prefix="virtual")
         self.set_default_executor(self._pool)
 
@@ -155,18 +159,41 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     # ---- time
 
-    def _wait(self, select: "Callable[[float | None], Events]", timeout: float | None) -> "Events":
-        """Nothing is ready, and no timer is due for `timeout` seconds (None: there is none)."""
-        must_block = self._is_busy and not self._inbox
-        events = select(None if must_block else 0)
-        self._take_in()
-        if events or self._is_busy or self._ready:
-            return events
-        if timeout is None:
-            return self._wait_for_ever(select)
-        # Not by adding the timeout, which would be rounded: the timer has to be due then. Good for months.
-        self._now = max(self._now, self._scheduled[0].when())
-        return []
+    def _run_once(self) -> None:
+        """A turn: run what is ready. Where nothing is, let time go on to what comes next."""
+        ready, scheduled = self._ready, self._scheduled
+        self._forget_cancelled()
+        if not ready and not self._stopping and not (scheduled and scheduled[0]._when <= self._now):
+            self._wait()
+        while scheduled and scheduled[0]._when <= self._now:
+            timer = heapq.heappop(scheduled)
+            timer._scheduled = False
+            ready.append(timer)
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
+
+    def _forget_cancelled(self) -> None:
+        """The first of the timers is one that is still wanted."""
+        while self._scheduled and self._scheduled[0]._cancelled:
+            heapq.heappop(self._scheduled)._scheduled = False
+            self._timer_cancelled_count -= 1
+
+    def _wait(self) -> None:
+        """Nothing is ready: take in what threads bring; while none has work, go on to the next timer."""
+        if self._inbox or self._woken or self._is_busy or self._hears_others:
+            must_block = self._is_busy and not self._inbox
+            events = self._selector.select(None if must_block else 0)
+            self._take_in()
+            self._process_events(events)
+            if self._ready or self._is_busy:
+                return
+            self._forget_cancelled()
+        if self._scheduled:
+            self._now = max(self._now, self._scheduled[0]._when)
+        else:
+            self._wait_for_ever()
 
     def _take_in(self) -> None:
         """Run what threads have handed in. What it wakes is ready once no thread has work any more."""
@@ -181,9 +208,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self._ready.extend(self._woken)
             self._woken.clear()
 
-    def _wait_for_ever(self, select: "Callable[[float | None], Events]") -> "Events":
-        if len(self._events.get_map()) > 1:  # More than its own, by which threads wake it.
-            return select(None)
+    @property
+    def _hears_others(self) -> bool:
+        """Whether it listens to more than its own socket, by which threads wake it."""
+        return len(self._selector.get_map()) > 1
+
+    def _wait_for_ever(self) -> None:
+        if self._hears_others:
+            self._process_events(self._selector.select(None))
+            return
         waiting = [task.get_name() for task in asyncio.all_tasks(self) if not task.done()]
         raise Stuck(f"nothing is left to happen, and {len(waiting)} tasks wait: {', '.join(waiting[:8])}")
 
@@ -191,14 +224,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 Events = list[tuple[selectors.SelectorKey, int]]
 
 
-class _Selector(selectors.DefaultSelector):
-    """Lets its loop decide how to wait, where there is anything to wait for."""
+class _Handle(asyncio.Handle):
+    """What asyncio's types do not tell of what is to be called."""
 
-    def __init__(self, wait: Callable[[Callable[[float | None], Events], float | None], Events]) -> None:
-        super().__init__()
-        self._wait = wait
+    _cancelled: bool
 
-    def select(self, timeout: float | None = None) -> Events:
-        if timeout is not None and timeout <= 0:
-            return super().select(0)
-        return self._wait(super().select, timeout)
+
+class _Timer(_Handle, asyncio.TimerHandle):
+    _when: float
+    _scheduled: bool
