@@ -8,13 +8,15 @@ import pytest
 
 from aios.abi.errors import InvalidArgument
 from aios.bench.report import Result
-from aios.bench.schedule import measures, records, report, runner, workloads
+from aios.bench.schedule import measures, pictures, records, report, runner, workloads
 from aios.bench.schedule.arms import KernelArm, core_config, limit_of
-from aios.bench.schedule.bench import Bench, Line
+from aios.bench.schedule.bench import Bench
+from aios.bench.schedule.bounds import service_gap
 from aios.bench.schedule.contenders import ENGINE, OURS, PATIENTLY, SDK, kernel
 from aios.bench.schedule.orders import ORDERS
 from aios.bench.schedule.play import virtual_trial
 from aios.bench.schedule.workload import Workload, upstream
+from aios.bench.upstream.config import Stage
 from aios.bench.upstream.work import Work
 
 SWARM = Workload("swarm", workloads.react(0, 12), upstream(3))
@@ -106,10 +108,11 @@ def tiny(monkeypatch):
     """One experiment of two arms in place of all."""
 
     def small(bench: Bench) -> None:
+        """What is small."""
         trials = bench.trials([(SDK, SWARM, bench.seed), (OURS, SWARM, bench.seed)])
         bench.goal("finished_slots", 1 - measures.num_lost(trials[1]) / 12, None)
-        bench.draw("turnaround", Line("ours", [1.0, 2.0], [0.0, 1.0]))
-        bench.draw("makespan, slots", Line("ours", [3.0], [1.0]))
+        bench.draw("curves", pictures.turnarounds("through", trials))
+        bench.draw("bars", pictures.makespans("when", trials, 1.0))
 
     monkeypatch.setattr(runner, "EXPERIMENTS", {"small": small})
 
@@ -124,13 +127,16 @@ def test_a_run_gives_rows_goals_tables_and_plots(tiny, tmp_path):
     assert result.goals["schedule.above_graham"].value == 0
     assert result.goals["schedule.calls_lost"].value == 0
     assert result.goals["schedule.rejections_per_call"].value == 0
-    tables = (tmp_path / report.TABLES).read_text()
-    assert "| finished_slots | 1 |" in tables
-    assert "## Swarm" in tables
-    assert (tmp_path / "turnaround.svg").read_text().startswith("<?xml")
-    assert (tmp_path / "makespan-slots.svg").exists()
+    page = (tmp_path / "small.md").read_text()
+    assert page.startswith("# small\n\nWhat is small.\n\n`aios bench schedule --only small --seed 0 --quick`")
+    assert "Programs the kernel lost: 0. Runs of the kernel above W/C + max CP: 0 of 1." in page
+    assert "| finished_slots | 1 |" in page
+    assert "## Swarm" in page
+    assert "![when](bars.svg)" in page
+    assert (tmp_path / "curves.svg").read_text().startswith("<?xml")
+    assert (tmp_path / "bars.svg").exists()
     assert len(list((tmp_path / "ledgers").iterdir())) == 2
-    assert lines[-1].startswith("schedule: drew")
+    assert lines[-4] == f"schedule: wrote {tmp_path / 'small.md'} and 2 plots"
 
 
 def test_an_experiment_nobody_knows_is_refused(tiny):
@@ -140,15 +146,16 @@ def test_an_experiment_nobody_knows_is_refused(tiny):
 
 def test_a_kernel_run_above_the_bound_of_no_idle_slots_is_counted():
     bench = Bench(True, 0, said([]), workers=1)
+    section = bench.begin("small", "")
     trial = virtual_trial(OURS, SWARM, 0)
     bench.keep(OURS, SWARM, trial)
-    assert bench.num_above_graham == 0
+    assert section.num_above_graham == 0
     trial.programs[0].end = SWARM.bounds.graham_s + 1
     bench.keep(OURS, SWARM, trial)
-    assert bench.num_above_graham == 1
+    assert section.num_above_graham == 1
     trial.programs[0].state = "lost"
     bench.keep(OURS, SWARM, trial)
-    assert bench.num_lost == 1
+    assert (section.num_lost, section.num_bounded) == (1, 3)
 
 
 def test_every_policy_that_an_experiment_names_brings_a_mix_to_its_end():
@@ -162,3 +169,34 @@ def test_every_policy_that_an_experiment_names_brings_a_mix_to_its_end():
 def test_tables_leave_out_columns_that_nobody_has():
     rows = [{"a": 1, "b": None}, {"a": 2.5, "c": "x"}]
     assert report.markdown(rows) == "| a | c |\n| --- | --- |\n| 1 |  |\n| 2.5 | x |"
+
+
+# ---- pictures
+
+
+def test_a_bar_says_what_an_arm_lost():
+    trial = virtual_trial(SDK, Workload("crowd", workloads.react(0, 40), upstream(2)), 0)
+    bars = pictures.makespans("crowd", [trial, virtual_trial(OURS, SWARM, 0)], 7.0).bars
+    assert bars[0].note == f"{measures.num_lost(trial) / 40:.1%} of the agents lost"
+    assert bars[1].note == ""
+    assert bars[1].value == pytest.approx(SWARM.bounds.makespan_s, rel=0.2)
+
+
+def test_slots_in_use_are_drawn_before_their_capacity():
+    config = upstream(4, mode="shift", stages=(Stage(5.0, 2), Stage(10.0, 4)))
+    workload = Workload("shift", workloads.react(0, 12), config)
+    trial = virtual_trial(kernel("plas", "nothing"), workload, 0)
+    capacity, used = pictures.slots_used("shift", [trial], 1.0, config).lines
+    assert capacity.x[:5] == [0.0, 5.0, 5.0, 10.0, 10.0]
+    assert capacity.y == [4.0, 4.0, 2.0, 2.0, 4.0, 4.0]
+    assert max(used.y) <= 4.0
+    assert capacity.x[-1] == measures.makespan(trial)
+
+
+def test_the_gap_between_tenants_begins_at_nothing_and_stays_below_its_bound():
+    workload = Workload("fair", workloads.fair(0, 2, 20_000, 4), upstream(4))
+    bound = service_gap(workload.largest_prompt, workload.tokens_running)
+    drawn = pictures.gaps("fair", [virtual_trial(OURS, workload, 0)], bound, points=50)
+    assert drawn.bound == bound
+    assert len(drawn.lines[0].x) == 50
+    assert 0 < max(drawn.lines[0].y) < bound

@@ -17,6 +17,7 @@ from aios.bench.report import Goal, Progress
 from aios.bench.schedule import measures, records
 from aios.bench.schedule.arms import Arm, KernelArm
 from aios.bench.schedule.play import virtual_trial
+from aios.bench.schedule.plots import Plot
 from aios.bench.schedule.records import Trial
 from aios.bench.schedule.workload import Workload
 
@@ -27,12 +28,23 @@ ROUNDING_S = 1e-6
 """By which a makespan may lie above a bound for the sake of arithmetic alone."""
 
 
-class Line(Struct, frozen=True):
-    """One line of a plot: `x` and `y` have the same length."""
+class Section(Struct):
+    """What one experiment came to."""
 
-    label: str
-    x: list[float]
-    y: list[float]
+    name: str
+    about: str
+    rows: list[dict[str, Any]] = []
+    goals: list[str] = []
+    """Their keys."""
+    plots: dict[str, Plot] = {}
+    num_lost: int = 0
+    """Programs that the kernel lost."""
+    num_bounded: int = 0
+    """Runs of the kernel that are bound by W/C + max CP."""
+    num_above_graham: int = 0
+    """Those of them that lie above it."""
+    rejections: list[float] = []
+    """Of the kernel after it has settled, where the upstream's limits are steady slots or rates."""
 
 
 class Bench:
@@ -44,15 +56,8 @@ class Bench:
         self.quick = quick
         self.seed = seed
         self.out = out
-        self.rows: list[dict[str, Any]] = []
+        self.sections: list[Section] = []
         self.goals: dict[str, Goal] = {}
-        self.series: dict[str, list[Line]] = {}
-        """What is drawn, by plot."""
-        self.num_lost = 0
-        """Programs that the kernel lost, of all trials."""
-        self.num_above_graham = 0
-        self.rejections: list[float] = []
-        """Of the kernel after it has settled, where the upstream's limits are steady slots or rates."""
         self._progress = progress
         self._workers = workers or len(os.sched_getaffinity(0))
         self._pool: Executor | None = None
@@ -71,6 +76,15 @@ class Bench:
     @property
     def seeds(self) -> Sequence[int]:
         return [self.seed] if self.quick else [self.seed, self.seed + 1, self.seed + 2]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [row for section in self.sections for row in section.rows]
+
+    def begin(self, experiment: str, about: str) -> Section:
+        """What comes from here on is this experiment's."""
+        self.sections.append(Section(experiment, about))
+        return self.sections[-1]
 
     def say(self, line: str) -> None:
         self._progress(f"schedule: {line}")
@@ -92,7 +106,7 @@ class Bench:
     def keep(self, arm: Arm, workload: Workload, trial: Trial, **more: Any) -> dict[str, Any]:
         """A trial's row, and what it adds to the counts over all trials."""
         bounds, summary = workload.bounds, measures.summary(trial)
-        row = {
+        row: dict[str, Any] = {
             "workload": trial.workload,
             "arm": trial.arm,
             "seed": trial.seed,
@@ -110,32 +124,40 @@ class Bench:
             "run s": round(trial.wall_s, 1),
             **more,
         }
-        self.rows.append(row)
         self.say(f"{trial.workload}, {trial.arm}: {_told(row)}")
         if isinstance(arm, KernelArm):
             self._count(arm, workload, trial)
-        return row
+        return self.add(row)
 
     def _count(self, arm: KernelArm, workload: Workload, trial: Trial) -> None:
-        config = workload.upstream
+        config, section = workload.upstream, self.sections[-1]
         fails = config.error_share or config.cut_share
-        self.num_lost += measures.num_lost(trial)
+        section.num_lost += measures.num_lost(trial)
         if config.mode == "slots" and arm.told == "limits" and not fails:
-            self.num_above_graham += measures.makespan(trial) > workload.bounds.graham_s + ROUNDING_S
+            section.num_bounded += 1
+            section.num_above_graham += measures.makespan(trial) > workload.bounds.graham_s + ROUNDING_S
         if config.mode in ("slots", "rate") and not fails:
-            self.rejections.append(trial.report.rejections_after(measures.SETTLED_S))
+            section.rejections.append(trial.report.rejections_after(measures.SETTLED_S))
 
     # ---- what comes of them
 
+    def add(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A row of the experiment that runs: the row as it is kept."""
+        kept = {"experiment": self.sections[-1].name, **row}
+        self.sections[-1].rows.append(kept)
+        return kept
+
     def goal(self, name: str, value: float, bound: float | None) -> None:
         """Goal `schedule.NAME`: its value, and the bound or rival beside it."""
-        self.goals[f"schedule.{name}"] = Goal(
-            round(value, 4), bound if bound is None else round(bound, 4), self.quick
-        )
+        key = f"schedule.{name}"
+        self.goals[key] = Goal(round(value, 4), bound if bound is None else round(bound, 4), self.quick)
+        if key not in self.sections[-1].goals:
+            self.sections[-1].goals.append(key)
         self.say(f"goal {name}: {value:.4g} (beside it {bound})")
 
-    def draw(self, plot: str, line: Line) -> None:
-        self.series.setdefault(plot, []).append(line)
+    def draw(self, name: str, plot: Plot) -> None:
+        """Leave a picture for the file `name`."""
+        self.sections[-1].plots[name] = plot
 
 
 def _told(row: dict[str, Any]) -> str:

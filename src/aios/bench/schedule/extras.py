@@ -52,7 +52,7 @@ def embedded(bench: Bench) -> None:
     for policy in policies:
         bench.say(f"embedded model, {size} agents, {policy}")
         report = asyncio.run(_embedded(size, policy, bench.seed))
-        bench.rows.append(
+        bench.add(
             {
                 "workload": f"embedded model, {size} agents",
                 "arm": f"kernel, {policy}",

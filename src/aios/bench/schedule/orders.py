@@ -2,14 +2,12 @@
 
 import statistics
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from aios.bench.schedule import measures, trace, workloads
+from aios.bench.schedule import measures, pictures, trace, workloads
 from aios.bench.schedule.arms import Arm, memory_folder
-from aios.bench.schedule.bench import Bench, Line
+from aios.bench.schedule.bench import Bench
 from aios.bench.schedule.contenders import ENGINE, ORACLE, OURS, PATIENTLY, compete, kernel
 from aios.bench.schedule.records import Trial
 from aios.bench.schedule.workload import Workload, upstream
@@ -45,17 +43,15 @@ def _heavy(bench: Bench, load: float, seed: int) -> tuple[float, float, float]:
         arms += [ENGINE, PATIENTLY, *map(kernel, ORDERS)]
     found = compete(bench, workload, arms, seed)
     if load > 1 and seed == bench.seed:
-        _draw_turnarounds(bench, found.values())
+        _draw(bench, workload, [arm.name for arm in arms[:3]], found)
     first, ours, best = (measures.summary(found[arm.name]) for arm in arms[:3])
     return ours.mean_s / best.mean_s, first.mean_s / ours.mean_s, ours.p99_s / first.p99_s
 
 
-def _draw_turnarounds(bench: Bench, trials: Iterable[Trial]) -> None:
-    """The share of programs that are through after so many seconds."""
-    parts = np.linspace(0, 1, 201)
-    for trial in trials:
-        times = np.quantile(measures.turnarounds(trial), parts)
-        bench.draw("turnaround", Line(trial.arm, times.tolist(), parts.tolist()))
+def _draw(bench: Bench, workload: Workload, main: Sequence[str], found: Mapping[str, Trial]) -> None:
+    title = f"{len(workload.programs):,} heavy-tailed programs at load 1.1, {workload.upstream.slots} slots"
+    bench.draw("heavy-means", pictures.means(title, found.values(), workload.bounds.mean_turnaround_s))
+    bench.draw("heavy-turnaround", pictures.turnarounds(title, [found[arm] for arm in main]))
 
 
 def mix(bench: Bench) -> None:
@@ -64,7 +60,9 @@ def mix(bench: Bench) -> None:
     policies: tuple[PolicyName, ...] = ("fifo", "program_fifo", "plas", "atlas", "srpt")
     for load in (0.95,) if bench.quick else (0.8, 0.95, 1.1):
         workload = Workload(f"mix at {load}", workloads.mix(bench.seed, size, load), upstream())
-        compete(bench, workload, [ENGINE, *map(kernel, policies), ORACLE])
+        found = compete(bench, workload, [ENGINE, *map(kernel, policies), ORACLE])
+    title = f"{size:,} chats, tool users and fan-outs at load {load}, {SLOTS} slots"
+    bench.draw("mix", pictures.means(title, found.values(), workload.bounds.mean_turnaround_s))
 
 
 def chains(bench: Bench) -> None:
@@ -77,19 +75,23 @@ def chains(bench: Bench) -> None:
         says = kernel("critical_path", says="steps", note="steps declared")
         found = compete(bench, workload, [*map(kernel, policies), says], seed)
         declared.append(measures.makespan(found[says.name]) / workload.bounds.makespan_s)
-        learnt.append(_learnt(bench, workload, seed, size))
+        after = _learnt(bench, workload, seed, size)
+        learnt.append(measures.makespan(after) / workload.bounds.makespan_s)
+        if seed == bench.seed:
+            title = f"{size} chains, all at once, {SLOTS} slots"
+            drawn = [found[kernel("fifo").name], found[OURS.name], found[says.name], after]
+            bench.draw("chains", pictures.slots_used(title, drawn, 5.0, workload.upstream))
     bench.goal("makespan_declared", max(declared), 1.0)
     bench.goal("makespan_learnt", max(learnt), 1.0)
 
 
-def _learnt(bench: Bench, workload: Workload, seed: int, size: int) -> float:
-    """Makespan over its bound, on the data folder of a kernel that has seen as many such programs."""
+def _learnt(bench: Bench, workload: Workload, seed: int, size: int) -> Trial:
+    """On the data folder of a kernel that has seen as many such programs."""
     with tempfile.TemporaryDirectory(prefix="aios-learnt-", dir=memory_folder()) as folder:
         arm = kernel("critical_path", note="steps learnt", data=Path(folder))
         before = Workload("chains, to learn from", workloads.chains(seed + 1000, size), upstream())
         compete(bench, before, [arm], seed)
-        found = compete(bench, workload, [arm], seed)
-    return measures.makespan(found[arm.name]) / workload.bounds.makespan_s
+        return compete(bench, workload, [arm], seed)[arm.name]
 
 
 def deadlines(bench: Bench) -> None:
@@ -103,6 +105,9 @@ def deadlines(bench: Bench) -> None:
         )
         for row, trial in zip(bench.rows[-len(found) :], found.values(), strict=True):
             row["in time"] = round(measures.on_time(trial), 4)
+        shares = {arm: measures.on_time(trial) for arm, trial in found.items()}
+        title = f"{size:,} programs with deadlines at load {load}, {SLOTS} slots"
+        bench.draw(f"deadlines-{load}", pictures.shares(title, "share that is through in time", shares))
 
 
 def recorded(bench: Bench) -> None:

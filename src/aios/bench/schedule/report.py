@@ -1,32 +1,67 @@
-"""What a run leaves for a reader: Markdown tables, and plots where matplotlib is. Measures nothing."""
+"""What an experiment leaves for a reader: a page of Markdown tables, with its plots. Measures nothing."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from aios.bench.schedule.bench import Bench, Line
+from aios.bench.report import environment
+from aios.bench.schedule import plots
+from aios.bench.schedule.bench import Bench, Section
 
-TABLES = "schedule.md"
 
-
-def write(bench: Bench, out: Path) -> list[str]:
-    """Write tables and plots to `out`; what is to be said of it."""
+def write(section: Section, bench: Bench, out: Path) -> list[str]:
+    """Write the page and its plots to `out`; what is to be said of it."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / TABLES).write_text(tables(bench), "utf-8")
-    return [f"tables are in {out / TABLES}", *_draw_all(bench, out)]
+    page = out / f"{section.name}.md"
+    page.write_text(tables(section, bench), "utf-8")
+    try:
+        drawn = plots.draw(section.plots, out)
+    except ImportError:
+        return [f"wrote {page}; plots are left out: matplotlib is not installed (pip install 'aios[dev]')"]
+    return [f"wrote {page} and {len(drawn)} plots"]
 
 
-def tables(bench: Bench) -> str:
-    """Goals first, then one table for each workload."""
+def tables(section: Section, bench: Bench) -> str:
+    """How it was made, goals, then one table for each workload."""
+    parts = [f"# {section.name}", section.about, _origin(section, bench), *_counts(section)]
     goals = [
         {"goal": key.removeprefix("schedule."), "value": goal.value, "bound or rival": goal.bound}
         for key, goal in bench.goals.items()
+        if key in section.goals
     ]
-    parts = ["## Goals", markdown(goals)]
-    for workload in dict.fromkeys(row["workload"] for row in bench.rows):
-        rows = [row for row in bench.rows if row["workload"] == workload]
-        parts += [f"## {workload[:1].upper()}{workload[1:]}", markdown(rows, without=["workload"])]
+    if goals:
+        parts.append(markdown(goals))
+    parts += [f"![{plot.title}]({name}.svg)" for name, plot in section.plots.items()]
+    for workload in dict.fromkeys(row["workload"] for row in section.rows):
+        rows = [row for row in section.rows if row["workload"] == workload]
+        parts += [
+            f"## {workload[:1].upper()}{workload[1:]}",
+            markdown(rows, without=["experiment", "workload"]),
+        ]
     return "\n\n".join(parts) + "\n"
+
+
+def _origin(section: Section, bench: Bench) -> str:
+    how = f"aios bench schedule --only {section.name} --seed {bench.seed}{' --quick' if bench.quick else ''}"
+    where = environment()
+    return (
+        f"`{how}`, commit {where['commit'] or 'unknown'}, {where['cores']} cores of {where['cpu']}, "
+        f"Python {where['python']}."
+    )
+
+
+def _counts(section: Section) -> list[str]:
+    """What is counted over all runs of the kernel in it."""
+    found = []
+    if section.num_bounded:
+        found.append(
+            f"Runs of the kernel above W/C + max CP: {section.num_above_graham} of {section.num_bounded}."
+        )
+    if section.rejections:
+        found.append(
+            f"The kernel's refused tries a call after 30 s, in the worst run: {max(section.rejections):.4f}."
+        )
+    return [" ".join([f"Programs the kernel lost: {section.num_lost}.", *found])] if found else []
 
 
 def markdown(rows: Sequence[dict[str, Any]], without: Iterable[str] = ()) -> str:
@@ -46,56 +81,3 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:,.10g}" if isinstance(value, float) else str(value)
-
-
-# ---- plots
-
-
-def _draw_all(bench: Bench, out: Path) -> list[str]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return ["plots are left out: matplotlib is not installed (pip install 'aios[dev]')"]
-    drawn = []
-    for plot, lines in bench.series.items():
-        figure = Figure(figsize=(7, 4.2), layout="constrained")
-        axes = figure.add_subplot()
-        _DRAW.get(plot.partition(",")[0], _lines)(axes, lines)
-        axes.set_title(plot)
-        path = out / f"{plot.replace(', ', '-').replace(' ', '-')}.svg"
-        figure.savefig(path, metadata={"Date": None})
-        drawn.append(f"drew {path}")
-    return drawn
-
-
-def _lines(axes: Any, lines: Sequence[Line]) -> None:
-    for line in lines:
-        axes.plot(line.x, line.y, label=line.label, linewidth=1.2)
-    axes.legend(fontsize=7)
-    axes.grid(alpha=0.3)
-
-
-def _turnaround(axes: Any, lines: Sequence[Line]) -> None:
-    _lines(axes, lines)
-    axes.set(xscale="log", xlabel="turnaround, seconds", ylabel="share of programs that are through")
-
-
-def _makespan(axes: Any, lines: Sequence[Line]) -> None:
-    """One bar for each arm, with how many it lost: a short bar of an arm that loses its agents is no win."""
-    bars = axes.barh([line.label for line in lines], [line.x[0] for line in lines])
-    axes.bar_label(bars, [f"{line.y[0]:.0f} lost" if line.y[0] else "" for line in lines], fontsize=8)
-    axes.set(xlabel="makespan, seconds")
-    axes.invert_yaxis()
-
-
-def _shift(axes: Any, lines: Sequence[Line]) -> None:
-    _lines(axes, lines)
-    axes.set(xlabel="seconds", ylabel="slots in use")
-
-
-def _service(axes: Any, lines: Sequence[Line]) -> None:
-    _lines(axes, lines)
-    axes.set(xlabel="seconds", ylabel="tokens of service")
-
-
-_DRAW = {"turnaround": _turnaround, "makespan": _makespan, "shift": _shift, "service": _service}

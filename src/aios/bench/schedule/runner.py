@@ -1,5 +1,6 @@
 """`aios bench schedule`: runs experiments and hands over rows and goals (`experiments.py`, `extras.py`)."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -24,26 +25,34 @@ def run(
 ) -> Result:
     """`only` names experiments; `wire` and `embedded` add those in real time.
 
-    Ledgers, tables and plots go to `out`. `workers` is how many processes run trials; None for one each core.
+    Tables and plots go to `out` after each experiment, its ledgers to `out/ledgers`. `workers` is how many
+    processes run trials; None for one each core.
     """
     extras = [name for name, is_asked in (("wire", wire), ("embedded", embedded)) if is_asked]
     experiments = _chosen([*(only or EXPERIMENTS), *extras])
     with Bench(quick, seed, progress, out, workers) as bench:
-        for experiment in experiments:
+        for name, experiment in experiments.items():
+            section = bench.begin(name, inspect.getdoc(experiment) or "")
             experiment(bench)
-    bench.goal("calls_lost", bench.num_lost, 0.0)
-    bench.goal("above_graham", bench.num_above_graham, 0.0)
-    if bench.rejections:
-        bench.goal("rejections_per_call", max(bench.rejections), 0.0)
-    if out is not None:
-        for line in write(bench, out):
-            progress(f"schedule: {line}")
+            if out is not None:
+                for line in write(section, bench, out):
+                    bench.say(line)
+    _overall(bench)
     return Result(bench.rows, bench.goals)
 
 
-def _chosen(names: Sequence[str]) -> list[Callable[[Bench], None]]:
+def _overall(bench: Bench) -> None:
+    """Goals over all that was run."""
+    bench.goal("calls_lost", sum(section.num_lost for section in bench.sections), 0.0)
+    bench.goal("above_graham", sum(section.num_above_graham for section in bench.sections), 0.0)
+    rejections = [share for section in bench.sections for share in section.rejections]
+    if rejections:
+        bench.goal("rejections_per_call", max(rejections), 0.0)
+
+
+def _chosen(names: Sequence[str]) -> dict[str, Callable[[Bench], None]]:
     there_are = EXPERIMENTS | EXTRAS
     unknown = [name for name in names if name not in there_are]
     if unknown:
         raise InvalidArgument(f"there is no experiment {unknown[0]!r}; there are: {', '.join(there_are)}")
-    return [there_are[name] for name in dict.fromkeys(names)]
+    return {name: there_are[name] for name in names}

@@ -1,8 +1,8 @@
 """Many agents at once before limits: slots, rates, memory, capacity that changes, an upstream that fails."""
 
-from aios.bench.schedule import measures, workloads
+from aios.bench.schedule import measures, pictures, workloads
 from aios.bench.schedule.arms import Arm
-from aios.bench.schedule.bench import Bench, Line
+from aios.bench.schedule.bench import Bench
 from aios.bench.schedule.contenders import ENGINE, OURS, PATIENTLY, SDK, WHEN_TOLD, compete, kernel
 from aios.bench.schedule.program import Program
 from aios.bench.schedule.records import Trial
@@ -42,8 +42,7 @@ def _swarm(bench: Bench, workload: Workload, mode: str, *, is_last: bool) -> Non
     found = compete(bench, workload, [*rivals, told, untold])
     if not is_last:
         return
-    for arm, trial in found.items():
-        bench.draw(f"makespan, {mode}", Line(arm, [measures.makespan(trial)], [measures.num_lost(trial)]))
+    bench.draw(f"swarm-{mode}", pictures.makespans(workload.name, found.values(), workload.bounds.makespan_s))
     ours = found[told.name]
     done = 1 - measures.num_lost(ours) / len(ours.programs)
     bench.goal(f"finished_{mode}", done, 1 - measures.num_lost(found[SDK.name]) / len(ours.programs))
@@ -89,13 +88,17 @@ def exhaustion(bench: Bench) -> None:
         Workload(f"memory for two, {swarm} agents", workloads.even(bench.seed, swarm, 1, 3000, 100), two),
         Workload(f"burning quota, {crowd} agents", calls, burn),
     ]
-    ratios = [_over_trial_and_error(bench, workload) for workload in scarce]
-    _over_trial_and_error(bench, Workload(f"memory for many, {crowd} agents", calls, many))
+    ratios = [
+        _over_trial_and_error(bench, workload, name)
+        for workload, name in zip(scarce, ("memory-two", "burn"), strict=True)
+    ]
+    _over_trial_and_error(bench, Workload(f"memory for many, {crowd} agents", calls, many), "memory-many")
     bench.goal("over_trial_and_error", min(ratios), 1.0)
 
 
-def _over_trial_and_error(bench: Bench, workload: Workload) -> float:
+def _over_trial_and_error(bench: Bench, workload: Workload, name: str) -> float:
     found = compete(bench, workload, [SDK, PATIENTLY, OURS, kernel("plas", "nothing")])
+    bench.draw(name, pictures.makespans(workload.name, found.values(), workload.bounds.makespan_s))
     return measures.makespan(found[PATIENTLY.name]) / measures.makespan(found[OURS.name])
 
 
@@ -119,9 +122,8 @@ def shift(bench: Bench) -> None:
     ]
     bench.rows[-1]["resettle s"] = " ".join(f"{time:.0f}" for time in times)
     bench.goal("resettle_seconds", max(times), 0.0)
-    for trial in found.values():
-        used = measures.used_over_time(trial, 5.0)
-        bench.draw("shift", Line(trial.arm, [at for at, _ in used], [slots for _, slots in used]))
+    title = "capacity halved, back, doubled, out for 30 s, and nobody was told"
+    bench.draw("shift", pictures.slots_used(title, found.values(), 5.0, workload.upstream))
 
 
 def failures(bench: Bench) -> None:

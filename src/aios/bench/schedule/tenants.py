@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from msgspec import structs
 
-from aios.bench.schedule import measures, workloads
+from aios.bench.schedule import measures, pictures, workloads
 from aios.bench.schedule.arms import Arm
-from aios.bench.schedule.bench import Bench, Line
+from aios.bench.schedule.bench import Bench
 from aios.bench.schedule.bounds import service_gap
 from aios.bench.schedule.contenders import ENGINE, OURS, compete, kernel
 from aios.bench.schedule.records import Trial
@@ -43,8 +43,8 @@ def _fair_goals(bench: Bench, workload: Workload, trials: Sequence[Trial], bound
     jains = [measures.jain_index(trial, span, {}) for trial, span in zip(ours, spans, strict=True)]
     bench.goal("jain", min(jains), 1.0)
     bench.goal("fair_throughput", min(rates[1:]) / rates[0], 1.0)
-    for tenant, (times, values) in measures.services(ours[-1]).items():
-        bench.draw("service", Line(tenant, times[::20].tolist(), values[::20].tolist()))
+    title = "the best and the worst served of six tenants that always want more: how far apart"
+    bench.draw("fair", pictures.gaps(title, trials, bound))
 
 
 def _weighted(bench: Bench, service: float) -> None:
@@ -71,8 +71,13 @@ def noisy(bench: Bench) -> None:
     arms: list[Arm] = [ENGINE, kernel("fifo"), OURS]
     both = Workload("noisy neighbour", programs, upstream())
     alone = Workload("quiet ones alone", [p for p in programs if p.tenant != "flood"], upstream())
+    quiet_s = {}
     for workload in (both, alone):
-        for trial in compete(bench, workload, arms).values():
+        found = compete(bench, workload, arms)
+        for row, trial in zip(bench.rows[-len(arms) :], found.values(), strict=True):
             own = [p.end - p.arrival for p in trial.programs if p.tenant != "flood" and p.end is not None]
-            row = next(row for row in reversed(bench.rows) if row["arm"] == trial.arm)
             row["quiet mean s"] = round(statistics.fmean(own), 2)
+            beside = "alone" if workload is alone else "beside the flood"
+            quiet_s[f"{trial.arm}: {beside}"] = statistics.fmean(own)
+    title = "eight quiet tenants, and one that sends everything at once"
+    bench.draw("noisy", pictures.shares(title, "mean turnaround of the quiet ones, seconds", quiet_s))
