@@ -4,7 +4,6 @@ Owns the connection while it lasts: however the exchange ends, by its end, a fai
 connection is closed or given back at once. Knows no wire: whoever reads the events is an `Answer`.
 """
 
-import asyncio
 import io
 import time
 
@@ -15,6 +14,7 @@ from msgspec import Struct
 from aios.abi.errors import AiosError, Cancelled, Unavailable
 from aios.drivers.answer import Answer
 from aios.drivers.limits import OnLimits, rate_limits
+from aios.drivers.patience import Patience
 from aios.drivers.refusals import failure, refusal
 from aios.drivers.sse import EventReader
 
@@ -55,7 +55,7 @@ class Exchange:
         self._api_key = api_key.encode()
         self._on_limits = on_limits
         self._events = EventReader(limits.max_event)
-        self._silence = asyncio.timeout(limits.first_byte_s)
+        self._patience = Patience(limits.whole_s, limits.first_byte_s)
         self._num_bytes = 0
         self._refused: AiosError | None = None
         self._is_stopped = False
@@ -64,14 +64,14 @@ class Exchange:
         """Fill the answer. Returns once it is whole; raises an error of `aios.abi.errors` and no other."""
         limits = self._limits
         try:
-            async with asyncio.timeout(limits.whole_s) as total, self._silence:
+            async with self._patience:
                 # aiohttp warns of long bodies in one piece, and is slower with short ones in a file.
                 data = body if len(body) < ONE_PIECE else io.BytesIO(body)
                 await self._receive(await session.post(url, data=data, allow_redirects=False))
         except aiohttp.ServerTimeoutError:
             raise Unavailable(f"the endpoint did not connect within {limits.connect_s:g} s") from None
         except TimeoutError:
-            self._end(f"did not finish within {limits.whole_s:g} s" if total.expired() else self._silent())
+            self._end(self._timed_out())
         except (aiohttp.ClientError, OSError) as error:
             if self._num_bytes:
                 self._end("broke off in the middle of its answer")
@@ -81,10 +81,11 @@ class Exchange:
     def stop(self) -> None:
         """End it now, as cancelled."""
         self._is_stopped = True
-        if not self._silence.expired():
-            self._wait_at_most(0)
+        self._patience.wait_at_most(0)
 
-    def _silent(self) -> str:
+    def _timed_out(self) -> str:
+        if self._patience.is_whole_over:
+            return f"did not finish within {self._limits.whole_s:g} s"
         if self._num_bytes:
             return f"sent nothing more within {self._limits.idle_s:g} s"
         return f"did not answer within {self._limits.first_byte_s:g} s"
@@ -108,7 +109,6 @@ class Exchange:
                 raise self._refusal(response, await self._read(response, MAX_REFUSAL))
             if response.content_type == "application/json":
                 self._take(await self._read(response, self._limits.max_event))
-                self._hurry()
             else:
                 await self._follow(response)
             self._end("broke off in the middle of its answer")
@@ -130,7 +130,8 @@ class Exchange:
                 continue
             for data in self._events.feed(piece):
                 self._take(data)
-            self._hurry()
+            if not response.content.is_eof():
+                self._hurry()
         for data in self._events.finish():
             self._take(data, is_cut=True)
 
@@ -149,7 +150,7 @@ class Exchange:
         if self._num_bytes > self._limits.max_stream:
             raise Unavailable(f"the endpoint sent more than {self._limits.max_stream} bytes for one answer")
         if not (self._answer.is_done or self._answer.is_complete):
-            self._wait_at_most(self._limits.idle_s)
+            self._patience.wait_at_most(self._limits.idle_s)
 
     def _take(self, data: bytes, *, is_cut: bool = False) -> None:
         data = data.strip()
@@ -166,12 +167,9 @@ class Exchange:
     def _hurry(self) -> None:
         """Once the answer is whole, what follows is not waited for long."""
         if self._answer.is_done:
-            self._wait_at_most(self._limits.linger_s)
+            self._patience.wait_at_most(self._limits.linger_s)
         elif self._answer.is_complete:
-            self._wait_at_most(min(self._limits.closing_s, self._limits.idle_s))
-
-    def _wait_at_most(self, seconds: float) -> None:
-        self._silence.reschedule(asyncio.get_running_loop().time() + seconds)
+            self._patience.wait_at_most(min(self._limits.closing_s, self._limits.idle_s))
 
     def _redacted(self, text: bytes) -> bytes:
         return text.replace(self._api_key, b"[key]") if self._api_key else text
