@@ -6,7 +6,7 @@ import pytest
 from driving import boot, settle_down
 
 from aios.abi import syscalls as sc
-from aios.abi.errors import PermissionDenied, QuotaExceeded
+from aios.abi.errors import PermissionDenied, QuotaExceeded, Unavailable
 from aios.abi.syscalls import Budget
 from aios.drivers.llm_scripted import HANG, ScriptedDriver
 from aios.kernel.config import CoreConfig, TenantConfig
@@ -67,6 +67,20 @@ async def test_a_call_has_a_budget_of_its_own(tmp_path, ask):
         assert driver.num_running == 0
         kept = run.kernel.statistics()["spending"]["tenant default"]
         assert 0 < kept["tokens"] <= 600 + 256, "it is stopped within a slice"
+
+
+async def test_what_a_broken_try_had_answered_does_not_count_against_the_next(tmp_path, ask):
+    tokens_to_break = iter([False] * 200 + [True])
+
+    async def pace() -> None:
+        if next(tokens_to_break, False):
+            raise Unavailable("broke off")
+
+    driver = ScriptedDriver(lambda job: " word" * 250, pace=pace)
+    async with boot(tmp_path, driver) as run:
+        answer = await run.call(1, ask(budget=Budget(tokens=300)))
+        assert answer.usage.completion_tokens == 250
+        assert len(driver.jobs) == 2
 
 
 async def test_a_budgets_time_ends_a_call(tmp_path, ask):

@@ -13,6 +13,8 @@ from aios.abi import syscalls as sc
 from aios.abi.errors import Overloaded
 from aios.kernel.config import PolicyName
 from aios.kernel.cores.gate import Gate, Outcome
+from aios.kernel.scheduling.answers import MIN_SAMPLES
+from aios.kernel.scheduling.scheduler import Resource
 from aios.kernel.task import Task
 
 
@@ -257,6 +259,48 @@ async def test_a_gate_without_room_for_the_first_keeps_what_came_after_it_out():
     bench.scheduler.release(tasks[0], 1.0, 1.0)
     assert bench.scheduler.next(small, 1.0) is tasks[1]
     assert bench.scheduler.next(small, 1.0) is tasks[2]
+
+
+async def before_small_memory(num_tasks: int) -> tuple[Bench, Resource, list[Task]]:
+    """Calls that ask for 600 tokens and hardly take 20, before a core that bears 1000."""
+    bench = Bench("fifo")
+    bench.scheduler.add_resource("small", 9, gate=Gate(9, tokens_in_flight=1000))
+    bench.scheduler.add_queue("s", ["small"])
+    tasks = [bench.submit(pid, max_tokens=600) for pid in range(num_tasks)]
+    for task in tasks:
+        bench.scheduler.discard(task, 0.0)
+        bench.scheduler.put_back(task, "s", 0.0, first=False)
+    for _ in range(MIN_SAMPLES):
+        bench.submit(1, max_tokens=600)
+        bench.serve(num_out=20)
+    return bench, bench.scheduler.resources["small"], tasks
+
+
+async def test_a_core_s_memory_is_kept_for_what_answers_come_to_not_for_what_was_asked():
+    bench, small, tasks = await before_small_memory(5)
+    entered = [bench.scheduler.next(small, 0.0) for _ in tasks]
+    assert entered == tasks, "those that came before anything was known, too"
+
+
+async def test_an_answer_that_gets_longer_than_expected_takes_the_room_of_others():
+    bench, small, tasks = await before_small_memory(3)
+    first = bench.scheduler.next(small, 0.0)
+    assert first is tasks[0]
+    first.demand.num_out = 590
+    assert first.demand.num_more == 10, "never beyond what it asked for"
+    tasks[2].demand.num_in = 360
+    assert bench.scheduler.next(small, 0.0) is tasks[1]
+    assert bench.scheduler.next(small, 0.0) is None
+    bench.scheduler.release(first, 1.0, 1.0)
+    assert bench.scheduler.next(small, 1.0) is tasks[2]
+
+
+async def test_all_is_kept_for_a_call_that_was_refused_for_want_of_room():
+    bench, small, (task,) = await before_small_memory(1)
+    bench.scheduler.next(small, 0.0)
+    assert task.demand.num_more < 40
+    bench.scheduler.release(task, 1.0, 1.0, Outcome("overloaded"))
+    assert task.demand.num_more == 600
 
 
 async def test_a_queue_that_cannot_go_on_is_passed_over_and_an_empty_one_goes():

@@ -367,6 +367,8 @@ class Dispatcher:
         if may_try and not is_given_up and not task.has_emitted:
             self._journal.num_retried += 1
             self._journal.record(now, "retried", task.id, task.pid, task.row.name, error.code)
+            assert task.demand is not None
+            task.demand.begin_again()
             self._put_back(task, first=True)
             return
         self._settle(task, error)

@@ -122,7 +122,7 @@ class Explainer:
         """What keeps this call out of a core now."""
         assert task.demand is not None
         gate = self._cores[resource.name].gate.statistics(now)
-        opens_at = self._cores[resource.name].gate.opens_at(now, task.demand.num_tokens)
+        opens_at = self._cores[resource.name].gate.opens_at(now, task.demand.num_tokens, task.demand)
         name, opens_in = f"core {resource.name}", _seconds(opens_at - now)
         if gate.health == "exhausted":
             return f"{name} has no quota left at its provider{opens_in}"

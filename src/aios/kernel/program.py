@@ -8,10 +8,15 @@ import math
 from collections import deque
 from typing import NamedTuple, Protocol
 
+from aios.kernel.scheduling.answers import Lengths
+
 WEIGHT_IN = 1.0
 WEIGHT_OUT = 2.0
 CHARGED_AT_ONCE = 16
 """Tokens of an answer: often enough for fair shares, seldom enough to cost nothing."""
+
+_AHEAD = 64
+"""Tokens, or a quarter of what has come: expected of an answer that goes on beyond what was expected."""
 
 MAX_DECISIONS = 8
 """Of one program, that can be explained afterwards."""
@@ -160,7 +165,10 @@ class Demand:
         "charge_at",
         "due",
         "expected",
+        "is_wary",
         "key",
+        "lengths",
+        "limit_out",
         "max_out",
         "num_chars",
         "num_in",
@@ -174,13 +182,27 @@ class Demand:
         "work_left",
     )
 
-    def __init__(self, program: Program, num_chars: int, num_in: int, max_out: int) -> None:
+    def __init__(
+        self,
+        program: Program,
+        num_chars: int,
+        num_in: int,
+        max_out: int,
+        limit_out: int | None,
+        lengths: Lengths,
+    ) -> None:
         self.program = program
         self.num_chars = num_chars
         self.num_in = num_in
         """Tokens of the prompt, estimated until the core has counted them."""
         self.max_out = max_out
         """The most tokens its answer is expected to take."""
+        self.limit_out = limit_out
+        """The most that it asked for."""
+        self.lengths = lengths
+        """Of answers like its own."""
+        self.is_wary = False
+        """It was refused for want of room: all that it may need is kept for it from then on."""
         self.num_out = 0
         self.charge_at = CHARGED_AT_ONCE
         """The number of its answer's tokens at which they are charged next."""
@@ -202,5 +224,26 @@ class Demand:
 
     @property
     def num_tokens(self) -> int:
-        """What it may occupy in a core's memory."""
+        """The most it may come to."""
         return self.num_in + self.max_out
+
+    @property
+    def num_now(self) -> int:
+        """What it has in a core's memory."""
+        return self.num_in + self.num_out
+
+    @property
+    def num_more(self) -> int:
+        """What its answer will hardly exceed, beyond what has come by now."""
+        likely = self.lengths.likely
+        most = self.max_out if likely is None or self.is_wary else likely
+        if self.num_out:
+            most = max(most, self.num_out + max(_AHEAD, self.num_out // 4))
+        if self.limit_out is not None:
+            most = min(most, self.limit_out)
+        return max(0, most - self.num_out)
+
+    def begin_again(self) -> None:
+        """What there was of its answer is lost."""
+        self.num_out = 0
+        self.charge_at = CHARGED_AT_ONCE

@@ -1,8 +1,8 @@
 """GATE: whether a core can take another call now, and if not, when it could.
 
 Owns what is known of the endpoint behind a core: how many calls it bears at once (`window.py`), tokens in
-flight, rate limits (`bucket.py`), whether it is well (`circuit.py`). Pure: no clock, no I/O; `now` is in
-seconds of a clock that never goes back.
+flight (`room.py`), rate limits (`bucket.py`), whether it is well (`circuit.py`). Pure: no clock, no I/O;
+`now` is in seconds of a clock that never goes back.
 """
 
 import math
@@ -14,13 +14,12 @@ from aios.abi.errors import AiosError, Exhausted, Overloaded, RateLimited, Unava
 from aios.drivers.limits import RateLimits
 from aios.kernel.cores.bucket import BucketStatus, RateBucket
 from aios.kernel.cores.circuit import Circuit
-from aios.kernel.cores.window import Window
+from aios.kernel.cores.room import Held, Room, Whole
+from aios.kernel.cores.window import MOST, Window
 
 Health = Literal["ready", "overloaded", "failing", "open", "probing", "exhausted"]
 """`failing` after a failure, `open` after five in a row; `overloaded` when not even one call is let in."""
 
-_ROOM = 0.95
-"""Share of the tokens in flight that is used: what a call will take is an estimate."""
 _CALL_S = 10.0
 """What a call is taken to last while none has ended: an answer of 500 tokens at 50 a second."""
 _FIRST_PAUSE_S, _MOST_PAUSE_S = 0.5, 30.0
@@ -63,7 +62,7 @@ class GateStatus(Struct, frozen=True):
     slots: int
     """As given; 0 where it finds out."""
     tokens: int
-    """Reserved by what runs."""
+    """That what runs is expected to come to at most; all it may come to where they are not limited."""
     tokens_in_flight: int
     """As given; 0 for no such limit."""
     buckets: tuple[BucketStatus, ...]
@@ -79,11 +78,11 @@ class Gate:
         "_began_at",
         "_buckets",
         "_circuit",
-        "_most_tokens",
         "_num_entered",
         "_num_pauses",
         "_num_unseen",
         "_resumes_at",
+        "_room",
         "_slots",
         "_window",
         "num_running",
@@ -100,11 +99,11 @@ class Gate:
     ) -> None:
         self.num_running = 0
         self.num_tokens = 0
-        """Reserved by what runs."""
+        """The most that what runs may come to: what rate limits are charged with."""
         self._slots = slots
         self._window = Window(slots)
         self._circuit = Circuit()
-        self._most_tokens = tokens_in_flight
+        self._room = Room(tokens_in_flight)
         self._buckets: dict[str, RateBucket] = {}
         if requests_per_minute:
             self._buckets["requests"] = RateBucket(requests_per_minute)
@@ -146,23 +145,30 @@ class Gate:
 
     # ---- what passes
 
-    def opens_at(self, now: float, num_tokens: int) -> float:
+    def opens_at(self, now: float, num_tokens: int, held: Held | None = None) -> float:
         """When a call that may come to `num_tokens` (prompt and answer) could enter.
 
+        `held` is what it is expected to have in flight; all of them from the begin where it is not given.
         Not after `now`: it may enter now. Later: the earliest moment at which time alone could open the gate.
         Infinity: only a call that leaves can.
         """
         opens_at = max(self._window.opens_at(self.num_running), self._circuit.opens_at, self._resumes_at)
-        if self._most_tokens and not self._has_room(num_tokens):
+        if self._room.most and not self._room.has_room(held or Whole(num_tokens)):
             return math.inf
         for name, bucket in self._buckets.items():
             opens_at = max(opens_at, bucket.opens_at(1 if name == "requests" else num_tokens))
         return opens_at
 
-    def enter(self, now: float, num_tokens: int) -> None:
+    def look(self) -> None:
+        """See how far what runs has come: from now on that counts in what passes."""
+        if self._room.most:
+            self._room.look()
+
+    def enter(self, now: float, num_tokens: int, held: Held | None = None) -> None:
         """A call passes, which `opens_at` must have allowed; it reserves `num_tokens`."""
         self.num_running += 1
         self.num_tokens += num_tokens
+        self._room.enter(held or Whole(num_tokens))
         if not self._num_entered:
             self._began_at = now
         self._num_entered += 1
@@ -174,11 +180,19 @@ class Gate:
                 bucket.take(now, 1 if name == "requests" else num_tokens)
         self._trust_limits()
 
-    def leave(self, now: float, num_reserved: int, num_used: int | None, outcome: Outcome) -> None:
+    def leave(
+        self,
+        now: float,
+        num_reserved: int,
+        num_used: int | None,
+        outcome: Outcome,
+        held: Held | None = None,
+    ) -> None:
         """A call ends, which reserved `num_reserved` tokens and took `num_used` (None if nobody knows)."""
         num_running = self.num_running
         self.num_running = num_running - 1
         self.num_tokens -= num_reserved
+        self._room.leave(held or Whole(num_reserved))
         if self._num_unseen > self.num_running:
             self._num_unseen = self.num_running
         kind = outcome.kind
@@ -217,8 +231,8 @@ class Gate:
             running=self.num_running,
             window=self._window.size,
             slots=self._slots,
-            tokens=self.num_tokens,
-            tokens_in_flight=self._most_tokens,
+            tokens=self._room.num_tokens if self._room.most else self.num_tokens,
+            tokens_in_flight=self._room.most,
             buckets=tuple(bucket.statistics(name, now) for name, bucket in self._buckets.items()),
             health=self.health,
             opens_at=self.opens_at(now, 1),
@@ -236,14 +250,10 @@ class Gate:
 
     # ---- inside
 
-    def _has_room(self, num_tokens: int) -> bool:
-        """A call too large for any moment passes alone: if it is too much, the endpoint says so."""
-        return not self.num_running or self.num_tokens + num_tokens <= _ROOM * self._most_tokens
-
     def _trust_limits(self) -> None:
-        """Who tells its limits bears what they let in: memory for so many calls; of rates, by Little's law
+        """Who tells its limits bears what they let in: what there is room for; and of rates, by Little's law
         (1961), the calls that come while one lasts."""
-        if not self.num_running or not (self._buckets or self._most_tokens):
+        if not self.num_running or not (self._buckets or self._room.most):
             return
         mean = max(1.0, self.num_tokens / self.num_running)
         borne = [
@@ -251,10 +261,8 @@ class Gate:
             for name, bucket in self._buckets.items()
             if bucket.is_known
         ]
-        if self._most_tokens:
-            borne.append(_ROOM * self._most_tokens / mean)
-        if borne:
-            self._window.trust(int(min(borne)))
+        if borne or self._room.most:
+            self._window.trust(int(min(borne, default=MOST)))
 
     def _settle(self, num_reserved: int, num_used: int | None, kind: str) -> None:
         """Give the buckets back what a call did not take. Nobody knows what a broken one took: all of it."""

@@ -52,14 +52,14 @@ class Place(Struct):
     num_samples: float = 0.0
     log_value: float = 0.0
 
-    def add(self, value: float) -> None:
+    def add(self, value: float, quantile: float = QUANTILE) -> None:
         """Robbins and Monro's step for a quantile: up by its share, or down by the rest."""
         x = math.log(max(value, 1.0))
         if self.num_samples == 0:
             self.log_value = x
         self.num_samples += 1
         step = max(2.0 / (1 + self.num_samples**0.75), 0.02)
-        self.log_value += step * (QUANTILE if x > self.log_value else QUANTILE - 1.0)
+        self.log_value += step * (quantile if x > self.log_value else quantile - 1.0)
 
 
 class Learnt(Struct):

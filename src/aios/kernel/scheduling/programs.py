@@ -9,6 +9,7 @@ from aios.abi.messages import Message, ToolSpec, Usage
 from aios.abi.syscalls import BANDS, Hints, LlmGenerate
 from aios.kernel.process import Process
 from aios.kernel.program import CHARGED_AT_ONCE, WEIGHT_IN, WEIGHT_OUT, Demand, Program
+from aios.kernel.scheduling.answers import Answers
 from aios.kernel.scheduling.fairness import Fairness
 from aios.kernel.scheduling.learning import Learning
 from aios.kernel.scheduling.policies import VirtualTime, left_of
@@ -29,6 +30,7 @@ class Programs:
         self.fairness = Fairness(weights)
         self.estimates = learning.estimates
         self._learning = learning
+        self.answers = Answers()
         self.virtual_time = VirtualTime()
         self._programs: dict[int, Program] = {}
         self._num_ever = 0
@@ -44,8 +46,10 @@ class Programs:
         said, given = call.hints, process.hints
         num_chars = _num_chars(call.messages, call.tools)
         num_in = round(num_chars / self._chars_per_token) + 1
-        max_out = call.sampling.max_tokens or round(2 * self._out_tokens)
-        demand = Demand(program, num_chars, num_in, max_out)
+        limit = call.sampling.max_tokens
+        max_out = limit or round(2 * self._out_tokens)
+        lengths = self.answers.lengths(program.agent, call.model, limit)
+        demand = Demand(program, num_chars, num_in, max_out, limit, lengths)
         # The operator may have all, and has what everybody has unless it says so.
         demand.band = _band(said if process.is_operator and said.band else given)
         demand.band = max(demand.band, _band(said))
@@ -142,6 +146,7 @@ class Programs:
         seen = demand.num_chars / usage.prompt_tokens
         self._chars_per_token += 0.05 * (min(max(seen, 0.5), 20.0) - self._chars_per_token)
         self._out_tokens += 0.05 * (usage.completion_tokens - self._out_tokens)
+        demand.lengths.add(usage.completion_tokens)
         if demand.service > 0:
             self._s_per_token += 0.05 * (task.running_s / demand.service - self._s_per_token)
 

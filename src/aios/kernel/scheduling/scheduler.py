@@ -201,7 +201,9 @@ class Scheduler:
             if outcome is DONE and held_s > 0:
                 resource.rate += 0.05 * (demand.service / max(task.running_s, 1e-6) - resource.rate)
             used = None if usage is None else usage.prompt_tokens + usage.completion_tokens
-            resource.gate.leave(now, demand.num_reserved, used, outcome)
+            resource.gate.leave(now, demand.num_reserved, used, outcome, demand)
+            if outcome.kind == "overloaded":
+                demand.is_wary = True
             if usage is not None and outcome is DONE:
                 self.programs.finished(task, usage)
         return resource
@@ -329,10 +331,11 @@ class Scheduler:
         queues = self._in_order(resource, now)
         if not queues:
             return None
+        gate.look()
 
         def may_enter(task: Task) -> bool:
             assert task.demand is not None
-            resource.opens_at = gate.opens_at(now, task.demand.num_tokens)
+            resource.opens_at = gate.opens_at(now, task.demand.num_tokens, task.demand)
             return resource.opens_at <= now
 
         for queue in queues:
@@ -358,7 +361,7 @@ class Scheduler:
         demand.num_reserved = demand.num_tokens
         demand.expected = max(0.0, demand.num_in + 2.0 * demand.max_out - demand.service)
         resource.load += demand.expected
-        gate.enter(now, demand.num_reserved)
+        gate.enter(now, demand.num_reserved, demand)
         program = demand.program
         program.started()
         waited_s = now - task.waits_since
