@@ -87,9 +87,22 @@ def test_a_call_takes_its_time_and_comes_in_pieces() -> None:
     assert report.idle_s == pytest.approx(1.5)
 
 
+def test_without_ticks_an_answer_comes_in_one_piece() -> None:
+    client, report = played(structs.replace(CONFIG, tick_s=0.0), (0.0, Work(1, 500, 100)))
+    assert client.ended[1] == (pytest.approx(1.5), None)
+    assert client.pieces == [(pytest.approx(1.5), 100)]
+    assert report.useful_s == pytest.approx(1.5)
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [{"mode": "rate"}, {"slots": 0}, {"mode": "memory"}, {"mode": "shift"}, {"tick_s": 0.0}],
+    [
+        {"mode": "rate"},
+        {"slots": 0},
+        {"mode": "memory"},
+        {"mode": "shift"},
+        {"mode": "memory", "memory_tokens": 9, "tick_s": 0.0},
+    ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"needs|above"):

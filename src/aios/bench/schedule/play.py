@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
+from typing import Any
 
 from aios.bench.schedule.arms import LOST, Arm, Begin, Caller
 from aios.bench.schedule.program import Program, Step
@@ -69,15 +70,13 @@ class Player:
 
     async def _take(self, step: Step, number: int, record: ProgramRecord, call: Caller) -> None:
         """Make a step's calls in parallel, then let its tools work. The first one lost ends the others."""
-        asking = [
-            asyncio.ensure_future(self._call(call_record(work, record, self._now()), call(number, work)))
-            for work in step.works
+        calls = [
+            self._call(call_record(work, record, self._now()), call(number, work)) for work in step.works
         ]
-        try:
-            await asyncio.gather(*asking)
-        finally:
-            for one in asking:
-                one.cancel()
+        if len(calls) == 1:
+            await calls[0]
+        else:
+            await _all(calls)
         if step.gap_s:
             await asyncio.sleep(step.gap_s)
 
@@ -89,3 +88,12 @@ class Player:
             record.is_lost = False
         finally:
             record.left = self._now()
+
+
+async def _all(calls: Sequence[Coroutine[Any, Any, None]]) -> None:
+    asking = [asyncio.ensure_future(call) for call in calls]
+    try:
+        await asyncio.gather(*asking)
+    finally:
+        for one in asking:
+            one.cancel()

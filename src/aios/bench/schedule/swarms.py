@@ -111,7 +111,7 @@ def shift(bench: Bench) -> None:
     slots = 8 if bench.quick else 32
     stages = tuple(Stage(at_s, round(part * slots)) for at_s, part in CHANGES)
     programs = workloads.even(bench.seed, 28 * slots, 30, 500, 200)
-    workload = Workload("shift", programs, upstream(slots, mode="shift", stages=stages))
+    workload = Workload("shift", programs, upstream(slots, mode="shift", stages=stages, tick_s=0.5))
     ours = kernel("plas", "nothing")
     found = compete(bench, workload, [PATIENTLY, ours])
     ends = [*(at_s for at_s, _ in CHANGES[1:]), 630.0]
@@ -129,7 +129,7 @@ def shift(bench: Bench) -> None:
 def failures(bench: Bench) -> None:
     """An upstream of which one try in twenty fails and one in fifty breaks off."""
     size = 100 if bench.quick else 500
-    config = upstream(error_share=0.05, cut_share=0.02, seed=bench.seed)
+    config = upstream(error_share=0.05, cut_share=0.02, seed=bench.seed, tick_s=0.5)
     workload = Workload("failures", workloads.heavy(bench.seed, size, 0.8), config)
     compete(bench, workload, [SDK, PATIENTLY, OURS])
 

@@ -9,9 +9,6 @@ from aios.bench.schedule.program import Program, Speed
 from aios.bench.schedule.workloads import SLOTS, SPEED
 from aios.bench.upstream.config import UpstreamConfig
 
-TICK_S = 2.0
-"""Coarse where nothing depends on when the pieces of an answer come: each costs the run an event."""
-
 
 class Workload(Struct, frozen=True):
     """`name` is its own among all; `weights` are of tenants, 1 where none is given."""
@@ -44,8 +41,11 @@ def speed_of(config: UpstreamConfig) -> Speed:
     return Speed(config.prefill_s_per_token, config.decode_s_per_token)
 
 
-def upstream(slots: int = SLOTS, *, tick_s: float = TICK_S, **how: Any) -> UpstreamConfig:
-    """One of the bench's speed, with `slots`; `how` is whatever else it should be."""
+def upstream(slots: int = SLOTS, *, tick_s: float = 0.0, **how: Any) -> UpstreamConfig:
+    """One of the bench's speed, with `slots`; `how` is whatever else it should be.
+
+    Answers come in one piece, unless something depends on when the pieces come: each costs the run an event.
+    """
     return UpstreamConfig(
         slots=slots,
         prefill_s_per_token=SPEED.prefill_s,

@@ -51,7 +51,7 @@ class UpstreamConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     decode_s_per_token: float = 0.02
     """Seconds at full speed."""
     tick_s: float = 0.1
-    """An answer comes in pieces of so much time, the first one as soon as there is a token."""
+    """An answer comes in pieces of so much time, the first as soon as there is a token; 0: in one piece."""
     error_share: float = 0.0
     """Tries that are answered 500 at once."""
     cut_share: float = 0.0
@@ -66,7 +66,8 @@ class UpstreamConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             _require(self.slots > 0, f"mode {self.mode} needs slots")
         _require(self.mode != "memory" or self.memory_tokens > 0, "mode memory needs memory_tokens")
         _require(self.mode != "shift" or bool(self.stages), "mode shift needs stages")
-        _require(self.tick_s > 0 and self.decode_s_per_token > 0, "tick and decode times are above 0")
+        _require(self.decode_s_per_token > 0, "decode times are above 0")
+        _require(self.tick_s > 0 or self.mode != "memory", "mode memory needs ticks, to see what fits")
 
     def service_s(self, work: Work) -> float:
         """What a call takes at full speed."""

@@ -259,11 +259,9 @@ class Upstream:
     async def _work(self, call: Call, end_s: float) -> None:
         """Let the time of one piece pass, but not beyond `end_s` of the call's work."""
         config = self.config
-        prefill_left_s = call.work.n_in * config.prefill_s_per_token - call.done_s
-        piece_s = config.tick_s
-        if config.mode != "memory" and prefill_left_s > -_NEARLY:
-            piece_s = prefill_left_s + config.decode_s_per_token
-        piece_s = min(piece_s, end_s - call.done_s)
+        piece_s = end_s - call.done_s
+        if config.tick_s:
+            piece_s = min(piece_s, self._tick_s(call))
         call.alarm = self._loop.create_future()
         timer = self._loop.call_later(piece_s / self._speed, _wake, call)
         try:
@@ -274,6 +272,14 @@ class Upstream:
             self._advance(call)
         if call.doom is not None:
             raise call.doom
+
+    def _tick_s(self, call: Call) -> float:
+        """Work until the next piece: the first one comes with the first token."""
+        config = self.config
+        prefill_left_s = call.work.n_in * config.prefill_s_per_token - call.done_s
+        if config.mode != "memory" and prefill_left_s > -_NEARLY:
+            return prefill_left_s + config.decode_s_per_token
+        return config.tick_s
 
     def _advance(self, call: Call) -> None:
         """Put down to the call's account what it has done since it was last looked at."""
