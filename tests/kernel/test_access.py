@@ -60,7 +60,10 @@ OTHERS_THINGS = [
     sc.MemoryGet(note_id="n1"),
     sc.MemoryUpdate(note_id="n1", text="x"),
     sc.MemoryRemove(note_id="n1"),
-    sc.MemorySearch(text="x"),
+    sc.MemoryHistory(note_id="n1"),
+    sc.MemoryExport(),
+    sc.MemoryLoad(notes=(sc.NoteRecord("x"),)),
+    sc.MemoryPurge(source="x"),
 ]
 
 

@@ -104,6 +104,8 @@ VALUES = {
     "verbs": ("read",),
     "grant_id": "g",
     "approval_id": "a",
+    "notes": (),
+    "members": (),
     "agent": "w",
     "pid": 7,
 }

@@ -7,7 +7,10 @@ import pytest
 from aios.abi import syscalls as sc
 from aios.drivers.clock import ManualClock
 from aios.drivers.store import Store
+from aios.kernel.audit import AuditLog
 from aios.kernel.config import MemoryConfig, StorageConfig
+from aios.kernel.grants import Grants
+from aios.kernel.groups import Groups
 from aios.kernel.memory import MemoryManager
 from aios.kernel.process import Caller
 from aios.kernel.storage import StorageManager
@@ -30,7 +33,10 @@ class Managers:
     def __init__(self, store: Store, memory: MemoryConfig, storage: StorageConfig) -> None:
         self.store = store
         self.clock = ManualClock()
-        self.memory = MemoryManager(store, memory, self.clock)
+        self.audit = AuditLog(store, self.clock)
+        self.groups = Groups(store, self.audit, 100)
+        self.grants = Grants(store, self.audit, 100)
+        self.memory = MemoryManager(store, memory, self.clock, self.grants, self.groups)
         self.storage = StorageManager(store, storage, self.clock)
 
     def agent(self, principal: str = "alice") -> Agent:
@@ -38,11 +44,14 @@ class Managers:
 
     async def __aenter__(self) -> "Managers":
         await self.store.start()
+        for part in (self.audit, self.groups, self.grants):
+            await part.start()
         await self.memory.start()
         await self.storage.start()
         return self
 
     async def __aexit__(self, *exit: object) -> None:
+        await self.memory.close()
         await self.store.close()
 
 

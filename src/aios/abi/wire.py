@@ -23,7 +23,10 @@ MAX_REPLY = 512 * 1024 * 1024
 
 _HEADER = struct.Struct(">I")
 _READS = frozenset(
-    {"generate", "read", "get", "search", "list", "stat", "history", "check", "pending", "usage", "wait"}
+    {
+        *("generate", "read", "get", "search", "list", "stat", "history", "export"),
+        *("check", "pending", "groups", "usage", "wait"),
+    }
 )
 """Verbs that change nothing."""
 

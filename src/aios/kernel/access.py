@@ -14,7 +14,8 @@ from aios.abi.errors import AiosError, Internal, InvalidArgument, NotFound, Perm
 from aios.drivers.clock import Clock
 from aios.kernel.approvals import Approvals
 from aios.kernel.audit import AuditLog
-from aios.kernel.grants import Grants
+from aios.kernel.grants import GROUP, Grants
+from aios.kernel.groups import Groups, absent
 from aios.kernel.process import Process, ProcessTable
 
 
@@ -42,6 +43,7 @@ class AccessManager:
         clock: Clock,
         audit: AuditLog,
         grants: Grants,
+        groups: Groups,
         approvals: Approvals,
         processes: ProcessTable,
         tool_register: Literal["operator", "ask", "allow"],
@@ -49,6 +51,7 @@ class AccessManager:
         self._clock = clock
         self._audit = audit
         self._grants = grants
+        self._groups = groups
         self._approvals = approvals
         self._tool_register = tool_register
         self.processes = processes
@@ -68,7 +71,8 @@ class AccessManager:
             return ALLOW
         if process.is_operator:
             return Verdict(owner=owner)
-        if not self._grants.covers(owner, process.principal, resource, verb, path, now):
+        groups = self._groups.of(process.principal)
+        if not self._grants.covers(owner, process.principal, groups, resource, verb, path, now):
             return Verdict(_absent(resource, path), owner=owner)
         return Verdict(must_ask=resource == "storage" and verb == "delete", owner=owner)
 
@@ -88,12 +92,17 @@ class AccessManager:
                 verdict = self.reach(process, resource, verb, owner, path, now)
                 return sc.Decision(verdict.decision, verdict.error.message if verdict.error else "")
             case sc.AccessGrant(to=to):
-                if to == process.principal:
-                    raise InvalidArgument("one's own things need no grant")
+                self._check_grantee(process, to)
                 return await self._grants.add(process.caller, call, now)
             case sc.AccessRevoke(grant_id=grant_id):
                 await self._grants.revoke(process.caller, grant_id, anyones=process.is_operator)
                 return sc.Done()
+            case sc.AccessGroups():
+                return sc.Groups(self._groups.entries(None if process.is_operator else process.principal))
+            case sc.AccessSetGroup(name=name, members=members):
+                return await self._groups.put(process.caller, name, members, now)
+            case sc.AccessDropGroup(name=name):
+                return await self._drop_group(process, name)
             case sc.AccessPending():
                 return sc.Approvals(self._approvals.pending())
             case sc.AccessApprove(approval_id=approval_id):
@@ -101,6 +110,21 @@ class AccessManager:
             case sc.AccessDeny(approval_id=approval_id):
                 return await self._decide(process, approval_id, is_given=False)
         raise Internal(f"the access manager was given a {type(call).__name__}")
+
+    def _check_grantee(self, process: Process, to: str) -> None:
+        if to == process.principal:
+            raise InvalidArgument("one's own things need no grant")
+        if to.startswith(GROUP):
+            name = to.removeprefix(GROUP)
+            groups = self._groups.of(process.principal)
+            if self._groups.number(name) is None or not (process.is_operator or name in groups):
+                raise absent(name)
+
+    async def _drop_group(self, process: Process, name: str) -> sc.Done:
+        to = GROUP + name
+        await self._groups.drop(process.caller, name, lambda c: self._grants.delete_to(c, to))
+        self._grants.drop_to(to)
+        return sc.Done()
 
     async def _decide(self, process: Process, approval_id: str, *, is_given: bool) -> sc.Done:
         subject = f"{approval_id}: {self._approvals.get(approval_id).text}"
@@ -135,6 +159,19 @@ def _thing(resource: sc.Resource, verb: sc.GrantVerb, field: str = "") -> Rule:
             return ALLOW
         path = getattr(call, field) if field else ""
         return access.reach(process, resource, verb, call.owner, path, now)
+
+    return rule
+
+
+def _shared(field: str = "") -> Rule:
+    """For reading memory of `owner`: where no grant covers it, the manager gives what is shared with it."""
+
+    def rule(access: AccessManager, process: Process, call: Any, now: float) -> Verdict:
+        if call.owner is None:
+            return ALLOW
+        path = getattr(call, field) if field else ""
+        verdict = access.reach(process, "memory", "read", call.owner, path, now)
+        return ALLOW if verdict.error is not None else verdict
 
     return rule
 
@@ -188,10 +225,14 @@ RULES: dict[type[sc.SystemCall], Rule] = {
     sc.MemoryRead: _anyone,
     sc.MemoryClear: _anyone,
     sc.MemoryAdd: _anyone,
-    sc.MemoryGet: _thing("memory", "read", "note_id"),
+    sc.MemoryGet: _shared("note_id"),
     sc.MemoryUpdate: _thing("memory", "write", "note_id"),
     sc.MemoryRemove: _thing("memory", "delete", "note_id"),
-    sc.MemorySearch: _thing("memory", "read"),
+    sc.MemoryHistory: _shared("note_id"),
+    sc.MemorySearch: _shared(),
+    sc.MemoryExport: _thing("memory", "read"),
+    sc.MemoryLoad: _thing("memory", "write"),
+    sc.MemoryPurge: _thing("memory", "delete"),
     sc.StorageCreate: _thing("storage", "write", "path"),
     sc.StorageWrite: _thing("storage", "write", "path"),
     sc.StorageAppend: _thing("storage", "write", "path"),
@@ -209,6 +250,9 @@ RULES: dict[type[sc.SystemCall], Rule] = {
     sc.AccessCheck: _anyone,
     sc.AccessGrant: _anyone,
     sc.AccessRevoke: _anyone,
+    sc.AccessGroups: _anyone,
+    sc.AccessSetGroup: _operator,
+    sc.AccessDropGroup: _operator,
     sc.AccessPending: _operator,
     sc.AccessApprove: _operator,
     sc.AccessDeny: _operator,
@@ -232,6 +276,8 @@ WRITES: frozenset[type[sc.SystemCall]] = frozenset(
         sc.MemoryAdd,
         sc.MemoryUpdate,
         sc.MemoryRemove,
+        sc.MemoryLoad,
+        sc.MemoryPurge,
         sc.StorageCreate,
         sc.StorageWrite,
         sc.StorageAppend,
@@ -240,6 +286,8 @@ WRITES: frozenset[type[sc.SystemCall]] = frozenset(
         sc.ToolUnregister,
         sc.AccessGrant,
         sc.AccessRevoke,
+        sc.AccessSetGroup,
+        sc.AccessDropGroup,
         sc.AccessApprove,
         sc.AccessDeny,
         sc.ProcessSpawn,

@@ -154,6 +154,8 @@ class AccessConfig(Section, frozen=True):
     """Operations that wait for a person."""
     max_grants: Count = 1_000
     """Grants of one owner."""
+    max_groups: Count = 1_000
+    """Groups of principals."""
     tool_register: Literal["operator", "ask", "allow"] = "ask"
     """Who may give the kernel code to run as a tool: the operator, others once a person agrees, or all."""
 
@@ -165,8 +167,12 @@ class MemoryConfig(Section, frozen=True):
     """Notes of one owner."""
     max_history_messages: Count = 100_000
     max_history_bytes: Bytes = 64 * MIB
-    max_vector_bytes: Bytes = 256 * MIB
-    """Of all owners' notes together, as vectors in memory; the owners that search least lose theirs first."""
+    max_note_bytes: Bytes = 256 * MIB
+    """Of one owner's notes, with what they were before."""
+    max_note_versions: Count = 32
+    """Of one note, the one that it is included; older ones are dropped."""
+    max_index_bytes: Bytes = 256 * MIB
+    """Of what searches for notes keep in memory; what was searched longest ago is read again when needed."""
 
 
 class StorageConfig(Section, frozen=True):

@@ -1,6 +1,7 @@
 """Grants: what principals let each other reach. Kept in the store, answered from memory."""
 
 from collections import Counter
+from collections.abc import Iterable
 
 import apsw
 import msgspec
@@ -9,7 +10,11 @@ from aios.abi.errors import NotFound, QuotaExceeded
 from aios.abi.syscalls import AccessGrant, Grant, GrantVerb
 from aios.drivers.store import Store
 from aios.kernel.audit import AuditLog
+from aios.kernel.groups import absent, is_group
 from aios.kernel.process import Caller
+
+GROUP = "group:"
+"""What the name of a group is told by where a principal may stand, too."""
 
 _TABLE = """
 CREATE TABLE grants (
@@ -41,14 +46,27 @@ class Grants:
         for grant in await self._store.read(_read):
             self._keep(grant)
 
-    def covers(self, owner: str, to: str, resource: str, verb: GrantVerb, path: str, now: float) -> bool:
-        """Whether `owner` lets `to` do this to the thing at `path`, `now` (since the epoch)."""
+    def covers(
+        self,
+        owner: str,
+        to: str,
+        groups: Iterable[str],
+        resource: str,
+        verb: GrantVerb,
+        path: str,
+        now: float,
+    ) -> bool:
+        """Whether `owner` lets `to`, who is in `groups`, do this to the thing at `path`, `now` (epoch)."""
+        names = [f"{GROUP}{group}" for group in groups]
+        if not to.startswith(GROUP):  # A principal may be called so, and is not the group.
+            names.append(to)
         return any(
             grant.resource == resource
             and verb in grant.verbs
             and is_below(path, grant.prefix)
             and (grant.expires is None or now < grant.expires)
-            for grant in self._between.get((owner, to), {}).values()
+            for name in names
+            for grant in self._between.get((owner, name), {}).values()
         )
 
     async def add(self, caller: Caller, call: AccessGrant, now: float) -> Grant:
@@ -79,10 +97,22 @@ class Grants:
             self._keep(grant)
             raise
 
+    def delete_to(self, connection: apsw.Connection, to: str) -> None:
+        """Remove all grants to a group that is being dropped."""
+        connection.execute("DELETE FROM grants WHERE grantee = ?", (to,))
+
+    def drop_to(self, to: str) -> None:
+        """From now on they count no more."""
+        for grant in [one for one in self._all.values() if one.to == to]:
+            self._drop(grant)
+
     def _insert(
         self, connection: apsw.Connection, caller: Caller, fields: tuple[object, ...], now: float
     ) -> Grant:
         connection.execute("DELETE FROM grants WHERE expires <= ?", (now,))
+        to = str(fields[1])
+        if to.startswith(GROUP) and not is_group(connection, to.removeprefix(GROUP)):
+            raise absent(to.removeprefix(GROUP))  # It was dropped since this was asked.
         sql = (
             "INSERT INTO grants (owner, grantee, resource, verbs, prefix, expires) VALUES (?, ?, ?, ?, ?, ?)"
         )

@@ -30,6 +30,7 @@ from aios.kernel.explaining import Explainer
 from aios.kernel.flight import Flight
 from aios.kernel.generation import Generations
 from aios.kernel.grants import Grants
+from aios.kernel.groups import Groups
 from aios.kernel.journal import Journal
 from aios.kernel.lifecycle import ProcessManager
 from aios.kernel.managers import Managers
@@ -72,8 +73,9 @@ class Kernel:
         self.audit = AuditLog(self._store, clock)
         self._processes = ProcessTable(_limits(config), clock, self._on_end)
         self._grants = Grants(self._store, self.audit, config.access.max_grants)
+        self._groups = Groups(self._store, self.audit, config.access.max_groups)
         self._lifecycle = ProcessManager(self._processes, self._store, self.audit, clock)
-        self._memory = MemoryManager(self._store, config.memory, clock)
+        self._memory = MemoryManager(self._store, config.memory, clock, self._grants, self._groups)
         self._storage = StorageManager(self._store, config.storage, clock)
         self._tools = ToolManager(config.tools, clock, self._calls_of, protected=[config.data])
         self._context = ContextManager(config.context.max_snapshot_bytes)
@@ -145,11 +147,13 @@ class Kernel:
             if self.config.journal.file:
                 parts.callback(self._write_journal())
             await self.audit.start()
+            await self._groups.start()
             await self._grants.start()
             await self._learning.start()
             parts.push_async_callback(self._learning.close)
             await self._payers.start()
             parts.push_async_callback(self._payers.close)
+            parts.push_async_callback(self._memory.close)
             await self._memory.start()
             await self._storage.start()
             parts.push_async_callback(self._cores.close)
@@ -202,7 +206,13 @@ class Kernel:
         config, clock = self.config, self._clock
         approvals = Approvals(clock, config.access.approval_s, config.access.max_pending)
         access = AccessManager(
-            clock, self.audit, self._grants, approvals, self._processes, config.access.tool_register
+            clock,
+            self.audit,
+            self._grants,
+            self._groups,
+            approvals,
+            self._processes,
+            config.access.tool_register,
         )
         generations = Generations(
             self._cores,

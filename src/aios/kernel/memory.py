@@ -8,20 +8,28 @@ from aios.abi.errors import Internal
 from aios.drivers.clock import Clock
 from aios.drivers.store import Store
 from aios.kernel.config import MemoryConfig
+from aios.kernel.grants import Grants
+from aios.kernel.groups import Groups
 from aios.kernel.histories.manager import HistoryCall, HistoryManager
 from aios.kernel.notes.manager import NoteCall, NoteManager
 from aios.kernel.process import Caller
 
 
 class MemoryManager:
-    def __init__(self, store: Store, config: MemoryConfig, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, config: MemoryConfig, clock: Clock, grants: Grants, groups: Groups
+    ) -> None:
         self._histories = HistoryManager(store, config)
-        self._notes = NoteManager(store, config, clock)
+        self._notes = NoteManager(store, config, clock, grants, groups)
 
     async def start(self) -> None:
         """Make the tables. Raises what `Store.migrate` raises."""
         await self._histories.start()
         await self._notes.start()
+
+    async def close(self) -> None:
+        """Leave what goes on besides calls."""
+        await self._notes.close()
 
     async def execute(self, caller: Caller, call: sc.SystemCall) -> sc.Reply:
         """Answer one call. Raises what the two managers raise."""

@@ -46,26 +46,93 @@ class Memory(Stubs):
     async def clear(self) -> sc.Done:
         return await self._call(sc.MemoryClear(), sc.Done)
 
-    async def add(self, text: str, tags: Iterable[str] = ()) -> sc.Note:
-        return await self._call(sc.MemoryAdd(text=text, tags=tuple(tags)), sc.Note)
+    async def add(
+        self,
+        text: str,
+        tags: Iterable[str] = (),
+        *,
+        scope: str = "private",
+        source: str = "",
+        label: sc.Label = "trusted",
+        ttl_s: float = 0.0,
+    ) -> sc.Note:
+        call = sc.MemoryAdd(text=text, tags=tuple(tags), scope=scope, source=source, label=label, ttl_s=ttl_s)
+        return await self._call(call, sc.Note)
 
     async def get(self, note_id: str, *, owner: str | None = None) -> sc.Note:
         return await self._call(sc.MemoryGet(note_id=note_id, owner=owner), sc.Note)
 
     async def update(
-        self, note_id: str, text: str, tags: Iterable[str] | None = None, *, owner: str | None = None
+        self,
+        note_id: str,
+        text: str | None = None,
+        tags: Iterable[str] | None = None,
+        *,
+        scope: str | None = None,
+        source: str | None = None,
+        label: sc.Label | None = None,
+        ttl_s: float | None = None,
+        owner: str | None = None,
     ) -> sc.Note:
-        kept = None if tags is None else tuple(tags)
-        return await self._call(sc.MemoryUpdate(note_id=note_id, text=text, tags=kept, owner=owner), sc.Note)
+        call = sc.MemoryUpdate(
+            note_id=note_id,
+            text=text,
+            tags=None if tags is None else tuple(tags),
+            scope=scope,
+            source=source,
+            label=label,
+            ttl_s=ttl_s,
+            owner=owner,
+        )
+        return await self._call(call, sc.Note)
 
     async def remove(self, note_id: str, *, owner: str | None = None) -> sc.Done:
         return await self._call(sc.MemoryRemove(note_id=note_id, owner=owner), sc.Done)
 
+    async def history(self, note_id: str, limit: int = 1000, *, owner: str | None = None) -> sc.NoteVersions:
+        call = sc.MemoryHistory(note_id=note_id, limit=limit, owner=owner)
+        return await self._call(call, sc.NoteVersions)
+
     async def search(
-        self, text: str = "", limit: int = 10, tags: Iterable[str] = (), *, owner: str | None = None
+        self,
+        text: str = "",
+        limit: int = 10,
+        tags: Iterable[str] = (),
+        *,
+        mode: sc.SearchMode = "both",
+        scope: str = "own",
+        since: float | None = None,
+        until: float | None = None,
+        source: str | None = None,
+        label: sc.Label | None = None,
+        owner: str | None = None,
     ) -> sc.NoteHits:
-        call = sc.MemorySearch(text=text, limit=limit, tags=tuple(tags), owner=owner)
+        call = sc.MemorySearch(
+            text=text,
+            limit=limit,
+            tags=tuple(tags),
+            mode=mode,
+            scope=scope,
+            since=since,
+            until=until,
+            source=source,
+            label=label,
+            owner=owner,
+        )
         return await self._call(call, sc.NoteHits)
+
+    async def export(
+        self, after: str = "", limit: int = sc.MAX_PAGE, *, owner: str | None = None
+    ) -> sc.NotePage:
+        return await self._call(sc.MemoryExport(after=after, limit=limit, owner=owner), sc.NotePage)
+
+    async def load(
+        self, notes: Iterable[sc.NoteRecord], *, scope: str | None = None, owner: str | None = None
+    ) -> sc.NoteIds:
+        return await self._call(sc.MemoryLoad(notes=tuple(notes), scope=scope, owner=owner), sc.NoteIds)
+
+    async def purge(self, source: str, *, owner: str | None = None) -> sc.Purged:
+        return await self._call(sc.MemoryPurge(source=source, owner=owner), sc.Purged)
 
 
 class Storage(Stubs):
@@ -138,6 +205,15 @@ class Access(Stubs):
 
     async def revoke(self, grant_id: str) -> sc.Done:
         return await self._call(sc.AccessRevoke(grant_id=grant_id), sc.Done)
+
+    async def groups(self) -> sc.Groups:
+        return await self._call(sc.AccessGroups(), sc.Groups)
+
+    async def set_group(self, name: str, members: Iterable[str]) -> sc.Group:
+        return await self._call(sc.AccessSetGroup(name=name, members=tuple(members)), sc.Group)
+
+    async def drop_group(self, name: str) -> sc.Done:
+        return await self._call(sc.AccessDropGroup(name=name), sc.Done)
 
     async def pending(self) -> sc.Approvals:
         return await self._call(sc.AccessPending(), sc.Approvals)

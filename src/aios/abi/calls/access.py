@@ -8,6 +8,7 @@ from aios.abi.calls.base import Name, Reply, SystemCall
 
 Resource = Literal["memory", "storage"]
 GrantVerb = Literal["read", "write", "delete"]
+GroupName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.\-]+$")]
 
 
 class AccessCheck(SystemCall, frozen=True):
@@ -23,6 +24,7 @@ class AccessGrant(SystemCall, frozen=True):
     """Let another principal reach the caller's own things under `prefix`, until it expires or is revoked."""
 
     to: Name
+    """A principal, or all of a group that the caller is in: `group:NAME`."""
     resource: Resource
     verbs: Annotated[tuple[GrantVerb, ...], Meta(min_length=1, max_length=3)]
     prefix: Annotated[str, Meta(max_length=1024)] = ""
@@ -33,6 +35,26 @@ class AccessRevoke(SystemCall, frozen=True):
     """Take a grant back. It no longer counts from the next call on, calls already queued included."""
 
     grant_id: Name
+
+
+class AccessGroups(SystemCall, frozen=True):
+    """The groups that the caller is in; all of them for the operator."""
+
+
+class AccessSetGroup(SystemCall, frozen=True):
+    """Make a group of these principals, or make them all that is in it. Operator only.
+
+    Who is taken out has lost what it reached by the group when the reply comes, for calls that wait too.
+    """
+
+    name: GroupName
+    members: Annotated[tuple[Name, ...], Meta(max_length=10_000)]
+
+
+class AccessDropGroup(SystemCall, frozen=True):
+    """End a group, and the grants to it. What was shared with it is private again. Operator only."""
+
+    name: GroupName
 
 
 class AccessPending(SystemCall, frozen=True):
@@ -67,6 +89,18 @@ class Grant(Reply, frozen=True):
     prefix: str
     expires: float | None
     """Seconds since the epoch; None for never."""
+
+
+class Group(Reply, frozen=True):
+    """Principals that share things. `created` is seconds since the epoch."""
+
+    name: str
+    members: tuple[str, ...]
+    created: float
+
+
+class Groups(Reply, frozen=True):
+    groups: tuple[Group, ...]
 
 
 class Approval(Struct, frozen=True):

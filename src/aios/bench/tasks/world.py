@@ -37,7 +37,7 @@ class World:
                 return self._add_note(text, tags)
             case sc.MemorySearch(text=text, limit=limit):
                 return sc.NoteHits(tuple(self._search_notes(text, limit)))
-            case sc.MemoryUpdate(note_id=note_id, text=text):
+            case sc.MemoryUpdate(note_id=note_id, text=str(text)):
                 self._note(note_id)
                 self.notes[note_id] = text
                 return self._note(note_id)
