@@ -132,9 +132,9 @@ def test_a_run_gives_rows_goals_tables_and_plots(tiny, tmp_path):
     assert "Programs the kernel lost: 0. Runs of the kernel above W/C + max CP: 0 of 1." in page
     assert "| finished_slots | 1 |" in page
     assert "## Swarm" in page
-    assert "![when](bars.svg)" in page
-    assert (tmp_path / "curves.svg").read_text().startswith("<?xml")
-    assert (tmp_path / "bars.svg").exists()
+    assert "![when](bars.png)" in page
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "bars.png").exists()
     assert len(list((tmp_path / "ledgers").iterdir())) == 2
     assert lines[-4] == f"schedule: wrote {tmp_path / 'small.md'} and 2 plots"
 

@@ -31,7 +31,7 @@ def tables(section: Section, bench: Bench) -> str:
     ]
     if goals:
         parts.append(markdown(goals))
-    parts += [f"![{plot.title}]({name}.svg)" for name, plot in section.plots.items()]
+    parts += [f"![{plot.title}]({name}.png)" for name, plot in section.plots.items()]
     for workload in dict.fromkeys(row["workload"] for row in section.rows):
         rows = [row for row in section.rows if row["workload"] == workload]
         parts += [
