@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+from functools import partial
 
 import aiohttp
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aios.abi.messages import Delta, Sampling, Usage
-from aios.bench import idle, overhead, proxy, scale
+from aios.bench import idle, overhead, proxy, scale, slices
 from aios.bench.chat_server import STREAM, WHOLE, WORDS, ChatConnection, Slots
 from aios.bench.pauses import Pauses
 from aios.bench.peer import peer
@@ -21,8 +22,9 @@ from aios.drivers.llm_remote import OpenAIDriver
 REQUEST = b'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n\r\n{"model":"x"}'
 STREAMED = b'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\ncontent-length: 15\r\n\r\n{"stream":true}'
 HELD = REQUEST.replace(b"/v1", b"/slots/v1", 1)
-TINY = Pace(slices=1, calls=2, span_s=0.1, cpu_slices=1, cpu_calls=1)
-COLUMNS = {"way", "calls/s", "spread", "µs", "floor", "floor/s", "floor µs", "paused"}
+SLOW = REQUEST.replace(b"/v1", b"/slow/v1", 1)
+TINY = Pace(slices=1, calls=2, span_s=0.01, slow_slices=1, cpu_slices=1)
+COLUMNS = {"way", "calls/s", "spread", "µs", "cpu µs", "floor", "floor/s", "floor µs", "left out", "paused"}
 
 
 class Wire(asyncio.Transport):
@@ -36,8 +38,8 @@ class Wire(asyncio.Transport):
         self.written.append(data)
 
 
-def connected(slots) -> tuple[ChatConnection, Wire]:
-    connection, wire = ChatConnection(slots), Wire()
+def connected(slots, slow=None) -> tuple[ChatConnection, Wire]:
+    connection, wire = ChatConnection(slots, slow), Wire()
     connection.connection_made(wire)
     return connection, wire
 
@@ -67,10 +69,11 @@ async def test_a_call_over_the_slots_waits_its_turn():
     assert slots._num_free == 2
 
 
-async def test_only_the_door_with_slots_holds_them():
-    slots = Slots(num_slots=1, hold_s=60.0)
-    connection, wire = connected(slots)
-    connection.data_received(HELD)
+async def test_only_the_doors_with_slots_hold_them_each_its_own():
+    slots, slow = Slots(num_slots=1, hold_s=60.0), Slots(num_slots=2, hold_s=600.0)
+    connection, wire = connected(slots, slow)
+    connection.data_received(HELD + SLOW)
+    assert (slots._num_free, slow._num_free) == (0, 1)
     assert wire.written == []
     connection.data_received(REQUEST)
     assert wire.written == [WHOLE]
@@ -78,11 +81,12 @@ async def test_only_the_door_with_slots_holds_them():
 
 async def test_our_own_driver_and_a_plain_client_read_its_answers():
     slots = Slots(num_slots=1, hold_s=0.0)
-    server = await asyncio.get_running_loop().create_server(lambda: ChatConnection(slots), "127.0.0.1", 0)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: ChatConnection(slots, slots), "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     deltas: list[Delta] = []
     job = Generation((), sampling=Sampling(seed=1, max_tokens=100))
-    for door in ("/v1", "/slots/v1"):
+    for door in ("/v1", "/slots/v1", "/slow/v1"):
         driver = OpenAIDriver(url + door, "m")
         await driver.start()
         answer = await driver.run(job, None, deltas.append, lambda num_tokens: False)
@@ -91,7 +95,7 @@ async def test_our_own_driver_and_a_plain_client_read_its_answers():
     async with aiohttp.ClientSession() as session, session.post(f"{url}/v1/chat/completions", json={}) as got:
         told = json.loads(await got.read())
     assert told["choices"][0]["message"]["content"] == "".join(WORDS)
-    assert told["usage"]["completion_tokens"] == len(WORDS) == len(deltas) / 2
+    assert told["usage"]["completion_tokens"] == len(WORDS) == len(deltas) / 3
     server.close()
 
 
@@ -121,23 +125,102 @@ async def test_a_tiny_run_has_every_row_and_every_goal(monkeypatch):
         "overhead.proxy_throughput",
         "overhead.proxy_cpu_ms",
     }
-    assert len(result.rows) == len(told) == 3
+    assert len(result.rows) == len(told) == 4
     assert all(row.keys() <= COLUMNS for row in result.rows)
     assert result.goals["overhead.proxy_cpu_ms"].value > 0
     assert result.goals["overhead.proxy_throughput"].value > 0
 
 
-async def test_processor_time_is_told_for_a_call_and_without_the_first_round(monkeypatch):
-    monkeypatch.setattr(overhead, "SLICE", 5)
-    monkeypatch.setattr(overhead.time, "process_time", itertools.count(1.0, 0.5).__next__)
+async def test_a_tiny_run_of_the_kernel_alone_has_every_row_and_every_goal(monkeypatch):
+    monkeypatch.setattr(overhead, "AGENTS", slices.SLICE)
+    monkeypatch.setattr(overhead, "CONNECTIONS", 2)
+    told = []
+    pace = overhead.Pace(rounds=3, slices=1, span_s=0.01, cpu_slices=1)
+    result = await overhead.measure(pace, True, Pauses(), told.append)
+    assert set(result.goals) == {
+        f"overhead.{key}"
+        for key in ("in_process_per_second", "cpu_us_per_call", "socket_per_second", "http_per_second")
+    }
+    assert len(result.rows) == 4
+    assert len(told) == 3
+    assert all(row.keys() <= COLUMNS for row in result.rows)
+    assert all(goal.value > 0 for goal in result.goals.values())
+
+
+async def in_slices(monkeypatch, wall_s, rounds=3):
+    """Of ten callers, where a call takes as long as `wall_s` says next, and half of it of the processor."""
+    clock = {"wall": 0.0}
+    monkeypatch.setattr(slices, "SLICE", 10)
+    monkeypatch.setattr(slices.time, "perf_counter", lambda: clock["wall"])
+    monkeypatch.setattr(slices.time, "process_time", lambda: clock["wall"] / 2)
+
+    async def call():
+        clock["wall"] += next(wall_s)
+
+    return await slices.sliced([call] * 10, rounds)
+
+
+async def test_the_first_round_does_not_count(monkeypatch):
+    found = await in_slices(monkeypatch, itertools.chain([1e-4] * 10, itertools.repeat(1e-5)))
+    assert (found.per_second.low, found.per_second.high) == pytest.approx((100_000, 100_000))
+    assert (found.cpu_us.median, found.left_out) == (pytest.approx(5), 0)
+
+
+async def test_slices_that_were_paused_are_left_out_and_counted(monkeypatch):
+    spans = [1e-5] * 15 + [0.01] + [1e-5] * 24
+    found = await in_slices(monkeypatch, iter(spans), rounds=4)
+    assert found.left_out == pytest.approx(1 / 3)
+    assert found.cpu_us.high == pytest.approx(5)
+
+
+async def test_where_all_slices_were_paused_they_are_told_as_they_are(monkeypatch):
+    found = await in_slices(monkeypatch, itertools.repeat(0.01))
+    assert (found.left_out, found.per_second.median) == (1, pytest.approx(100))
+
+
+async def test_callers_are_not_in_step():
+    steps = []
+
+    async def call():
+        steps.append("?")
+        await asyncio.sleep(0)
+        steps.append("!")
+
+    await slices.sliced([call] * 60, 4)
+    assert "!" * 60 not in "".join(steps)
+
+
+async def test_what_asking_takes_is_not_the_calls():
+    readings = iter([1.0, 1.1, 1.7])
+
+    class Server:
+        async def cpu_s(self):
+            return next(readings)
+
     made = []
 
     async def call():
         made.append(1)
 
-    found = await overhead._cpu_times([call] * 10, quick=True)
-    assert len(made) == 60
-    assert (found.low, found.median, found.high) == pytest.approx((100_000, 100_000, 100_000))
+    assert await slices.cpu_us(Server(), [call] * 5) == pytest.approx(100_000)
+    assert len(made) == 5
+
+
+async def test_two_ways_are_measured_in_turn_and_not_the_first_time():
+    made = []
+
+    async def call(name):
+        made.append(name)
+        await asyncio.sleep(0)
+
+    found = await slices.rates([partial(call, "ours")], [partial(call, "floor")], 0.001, 2)
+    assert len(found) == 2
+    assert [name for name, _ in itertools.groupby(made)] == ["ours", "floor"] * 3
+
+
+def test_the_quieter_half_has_the_quarter_in_its_middle():
+    found = slices.quieter_half([9, 1, 5, 2, 7])
+    assert (found.low, found.median, found.high) == (1, 2, 5)
 
 
 # ---- many agents

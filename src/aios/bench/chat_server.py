@@ -1,20 +1,23 @@
 """A light OpenAI-compatible server: the upstream of the proxy bench, as cheap as asyncio allows.
 
-Two doors on one port. Under `/v1` every chat call is answered at once; under `/slots/v1` it first holds one
-of `SLOTS` slots for `HOLD_S`, and waits its turn where none is free. It reads of a request only where it ends
-and whether the answer shall be streamed; a stream's events go out in one piece.
+Three doors on one port. Under `/v1` every chat call is answered at once; under `/slots/v1` it first holds one
+of `SLOTS` slots for `HOLD_S`, and waits its turn where none is free; under `/slow/v1` it holds one of as many
+others for `SLOWER` times as long. It reads of a request only where it ends and whether the answer shall be
+streamed; a stream's events go out in one piece.
 """
 
 import asyncio
 import re
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from aios.abi.wire import encode
 
 SLOTS = 64
 HOLD_S = 0.05
+SLOWER = 10
 WORDS = ("It", " shares", " what", " there", " is.")
 """The answer: one token, and so one chunk, each."""
 
@@ -49,8 +52,9 @@ class Slots:
 class ChatConnection(asyncio.Protocol):
     """One connection; each of its requests is answered in turn."""
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: Slots, slow: Slots) -> None:
         self._slots = slots
+        self._slow = slow
         self._unread = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -61,11 +65,15 @@ class ChatConnection(asyncio.Protocol):
         self._unread += data
         while (end := _end_of_request(self._unread)) is not None:
             request, self._unread = self._unread[:end], self._unread[end:]
-            answer = STREAM if _STREAMED.search(request) else WHOLE
-            if request.startswith(b"POST /slots/"):
-                self._slots.hold(lambda answer=answer: self._transport.write(answer))  # type: ignore[misc]
-            else:
-                self._transport.write(answer)
+            self._answer(request, STREAM if _STREAMED.search(request) else WHOLE)
+
+    def _answer(self, request: bytes, answer: bytes) -> None:
+        if request.startswith(b"POST /slots/"):
+            self._slots.hold(partial(self._transport.write, answer))
+        elif request.startswith(b"POST /slow/"):
+            self._slow.hold(partial(self._transport.write, answer))
+        else:
+            self._transport.write(answer)
 
 
 def _end_of_request(data: bytes) -> int | None:

@@ -2,42 +2,64 @@
 
 The core answers at once: all that is measured is the kernel and its servers. For socket and HTTP the kernel
 runs in a process of its own (`bench/peer.py`) and its 32 clients in this one, as do the floors' echoes. What
-the kernel adds to chat calls of an upstream is `bench/proxy.py`'s to measure, and reported here.
+the kernel adds to chat calls of an upstream is `bench/proxy.py`'s to measure, and reported here. The machine
+may be paused from outside: `bench/slices.py` says what is done about it, the column `paused` how much it was.
 """
 
 import asyncio
 import tempfile
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import Struct
 
 from aios.abi import wire
 from aios.abi.messages import Message
 from aios.abi.syscalls import LlmGenerate, ProcessSpawn, Spawned
 from aios.bench import proxy
 from aios.bench.pauses import Pauses
-from aios.bench.peer import Address, kernel_at_once, peer
+from aios.bench.peer import Address, Peer, kernel_at_once, peer
 from aios.bench.report import Goal, Progress, Result, Spread, spread
+from aios.bench.slices import Call, Sliced, cpu_us, quieter_half, rates, sliced
 
 if TYPE_CHECKING:
+    import aiohttp
+
     from aios.kernel.kernel import Kernel
 
 CONNECTIONS = 32
-AGENTS = 256
+AGENTS = 2000
 """Callers in process, each with one call in flight."""
-MANY_AGENTS = 2000
-"""The same, where the processor time of a call is measured."""
-SLICE = 100
-"""Calls of a slice of processor time: most are over before the host pauses the machine, which would count."""
 CALL = LlmGenerate(messages=(Message("user", "What is a kernel?"),))
 
-Once = Callable[[], Awaitable[object]]
-"""Makes one call and waits for its answer."""
+
+class Pace(Struct, frozen=True):
+    """How much is measured."""
+
+    rounds: int
+    """Calls of each caller in process."""
+    slices: int
+    """Of calls of other processes, each way."""
+    span_s: float
+    """Of each of these."""
+    cpu_slices: int
+
+
+QUICK = Pace(rounds=12, slices=6, span_s=0.3, cpu_slices=60)
+FULL = Pace(rounds=60, slices=24, span_s=0.5, cpu_slices=400)
+
+
+class Remote(Struct, frozen=True):
+    """Calls of another process, beside those of its floor, and its processor time for one."""
+
+    per_second: Spread
+    floor_per_second: Spread
+    share: Spread
+    cpu_us: Spread
+    floor_cpu_us: Spread
 
 
 def run(quick: bool, seed: int, progress: Progress) -> Result:
@@ -47,80 +69,72 @@ def run(quick: bool, seed: int, progress: Progress) -> Result:
 
 async def _measure_all(quick: bool, progress: Progress) -> Result:
     pauses = Pauses()
-    progress("overhead: in process")
-    pauses.look(0.5)
-    future = await _rates([_bare_future] * AGENTS, quick)
-    trap, sdk = await _in_process(quick)
-    cpu, future_cpu = await _cpu_in_process(quick)
-    pauses.look(0.5)
-    progress("overhead: over the socket")
-    socket, socket_echo = await _socket(quick)
-    pauses.look(0.5)
-    progress("overhead: over HTTP")
-    http, http_echo = await _http(quick)
-    pauses.look(0.5)
-    rows = [
-        _row("in process: the trap", trap, "a bare future", future),
-        _row("in process: through the SDK", sdk, "a bare future", future),
-        _cpu_row(f"in process, {MANY_AGENTS} agents: processor time", cpu, "a bare future", future_cpu),
-        _row(f"socket, {CONNECTIONS} connections", socket, "a bare echo, same frames", socket_echo),
-        _row(f"HTTP, {CONNECTIONS} connections", http, "a bare Starlette echo", http_echo),
-    ]
+    measured = await measure(QUICK if quick else FULL, quick, pauses, progress)
     proxied = await proxy.measure(quick, progress)
-    goals = {
-        "overhead.in_process_per_second": Goal(round(sdk.median), round(future.median), quick),
-        "overhead.cpu_us_per_call": Goal(round(cpu.median, 1), round(future_cpu.median, 1), quick),
-        "overhead.socket_per_second": Goal(round(socket.median), round(socket_echo.median), quick),
-        "overhead.http_per_second": Goal(round(http.median), round(http_echo.median), quick),
-    }
-    for row in rows:
+    for row in measured.rows:
         row["paused"] = round(pauses.share, 2)
-    return Result(rows + proxied.rows, goals | proxied.goals)
+    return Result(measured.rows + proxied.rows, measured.goals | proxied.goals)
 
 
-def _row(name: str, ours: Spread, floor_name: str, floor: Spread) -> dict[str, Any]:
+async def measure(pace: Pace, quick: bool, pauses: Pauses, progress: Progress) -> Result:
+    """Rows and goals of all but chat calls of an upstream."""
+    progress(f"overhead: {AGENTS} agents in process")
+    pauses.look(0.5)
+    future = await sliced([_bare_future] * AGENTS, pace.rounds)
+    trap, sdk = await _in_process(pace)
+    async with peer("kernel") as kernel, peer("echo") as echo:
+        progress("overhead: over the socket")
+        pauses.look(0.5)
+        socket = await _socket(kernel, echo, pace)
+        progress("overhead: over HTTP")
+        pauses.look(0.5)
+        http = await _http(kernel, echo, pace)
+        pauses.look(0.5)
+    rows = [
+        _row("in process: the trap", trap, future),
+        _row("in process: through the SDK", sdk, future),
+        _remote_row(f"socket, {CONNECTIONS} connections", socket, "a bare echo, same frames"),
+        _remote_row(f"HTTP, {CONNECTIONS} connections", http, "a bare Starlette echo"),
+    ]
+    goals = {
+        "in_process_per_second": (sdk.per_second.median, future.per_second.median),
+        "cpu_us_per_call": (_cpu_us(sdk), _cpu_us(future)),
+        "socket_per_second": (socket.per_second.median, socket.floor_per_second.median),
+        "http_per_second": (http.per_second.median, http.floor_per_second.median),
+    }
+    return Result(
+        rows,
+        {f"overhead.{key}": Goal(round(x, 1), round(bound, 1), quick) for key, (x, bound) in goals.items()},
+    )
+
+
+def _cpu_us(found: Sliced) -> float:
+    return found.cpu_us.median + found.collector_us
+
+
+def _row(name: str, ours: Sliced, floor: Sliced) -> dict[str, Any]:
     return {
         "way": name,
-        "calls/s": round(ours.median),
-        "spread": str(ours),
-        "µs": round(1e6 / ours.median, 1),
-        "floor": floor_name,
-        "floor/s": round(floor.median),
-        "floor µs": round(1e6 / floor.median, 1),
+        "calls/s": round(ours.per_second.median),
+        "spread": str(ours.per_second),
+        "cpu µs": f"{_cpu_us(ours):.1f} ({ours.cpu_us})",
+        "floor": "a bare future",
+        "floor/s": round(floor.per_second.median),
+        "floor µs": f"{_cpu_us(floor):.1f}",
+        "left out": round(ours.left_out, 2),
     }
 
 
-def _cpu_row(name: str, ours: Spread, floor_name: str, floor: Spread) -> dict[str, Any]:
-    """Spreads are of microseconds."""
+def _remote_row(name: str, found: Remote, floor: str) -> dict[str, Any]:
     return {
         "way": name,
-        "spread": f"{ours} µs",
-        "µs": round(ours.median, 1),
-        "floor": floor_name,
-        "floor µs": round(floor.median, 1),
+        "calls/s": round(found.per_second.median),
+        "spread": f"{found.per_second}, {found.share} of the floor",
+        "cpu µs": f"{found.cpu_us.median:.0f} ({found.cpu_us})",
+        "floor": floor,
+        "floor/s": round(found.floor_per_second.median),
+        "floor µs": f"{found.floor_cpu_us.median:.0f}",
     }
-
-
-async def _rates(calls: Sequence[Once], quick: bool) -> Spread:
-    """Calls a second, each of `calls` made again and again by a task of its own."""
-    await _rate(calls, 0.1)
-    span_s, times = (0.5, 3) if quick else (1.5, 7)
-    return spread([await _rate(calls, span_s) for _ in range(times)])
-
-
-async def _rate(calls: Sequence[Once], span_s: float) -> float:
-    begin = time.perf_counter()
-    end = begin + span_s
-
-    async def repeat(call: Once) -> int:
-        made = 0
-        while time.perf_counter() < end:
-            await call()
-            made += 1
-        return made
-
-    made = await asyncio.gather(*map(repeat, calls))
-    return sum(made) / (time.perf_counter() - begin)
 
 
 # ---- in process
@@ -133,56 +147,41 @@ async def _bare_future() -> None:
     await future
 
 
-async def _in_process(quick: bool) -> tuple[Spread, Spread]:
+async def _in_process(pace: Pace) -> tuple[Sliced, Sliced]:
     """System calls of many processes on a kernel in this one: straight to the trap, and through the SDK."""
     from aios.sdk.transport import InProcess
 
     with tempfile.TemporaryDirectory() as folder:
         async with kernel_at_once(Path(folder)) as kernel:
             tokens = [await _spawn(kernel, index) for index in range(AGENTS)]
-            trap = await _rates([partial(kernel.trap, token, CALL) for token in tokens], quick)
+            trap = await sliced([partial(kernel.trap, token, CALL) for token in tokens], pace.rounds)
             sdk = InProcess(kernel.trap)
-            through_sdk = await _rates([partial(sdk.call, token, CALL) for token in tokens], quick)
+            through_sdk = await sliced([partial(sdk.call, token, CALL) for token in tokens], pace.rounds)
     return trap, through_sdk
-
-
-async def _cpu_in_process(quick: bool) -> tuple[Spread, Spread]:
-    """Processor microseconds of a call through the SDK, in short slices of many callers; and of a future."""
-    from aios.sdk.transport import InProcess
-
-    with tempfile.TemporaryDirectory() as folder:
-        async with kernel_at_once(Path(folder)) as kernel:
-            tokens = [await _spawn(kernel, index) for index in range(MANY_AGENTS)]
-            sdk = InProcess(kernel.trap)
-            ours = await _cpu_times([partial(sdk.call, token, CALL) for token in tokens], quick)
-    return ours, await _cpu_times([_bare_future] * MANY_AGENTS, quick)
-
-
-async def _cpu_times(calls: Sequence[Once], quick: bool) -> Spread:
-    """Of a call, slice by slice, while each of `calls` is made again and again by a task of its own."""
-    readings: list[float] = []
-    num_made = 0
-
-    async def repeat(call: Once) -> None:
-        nonlocal num_made
-        for _ in range(6 if quick else 25):
-            await call()
-            num_made += 1
-            if num_made % SLICE == 0:
-                readings.append(time.process_time())
-
-    async with asyncio.TaskGroup() as group:
-        for call in calls:
-            group.create_task(repeat(call))
-    # In the first round each task is begun, and pools and tables grow.
-    settled = readings[len(calls) // SLICE :]
-    return spread([1e6 * (after - before) / SLICE for before, after in pairwise(settled)])
 
 
 async def _spawn(kernel: "Kernel", index: int) -> str:
     reply = await kernel.trap(kernel.operator_token, ProcessSpawn(agent=f"bench-{index}"))
     assert isinstance(reply, Spawned)
     return reply.token
+
+
+# ---- in another process
+
+
+async def _remote(
+    kernel: Peer, ours: Sequence[Call], echo: Peer, floor: Sequence[Call], pace: Pace
+) -> Remote:
+    """Both in turn and in short slices, so that what slows this machine slows both alike."""
+    found = await rates(ours, floor, pace.span_s, pace.slices)
+    cpu = [(await cpu_us(kernel, ours), await cpu_us(echo, floor)) for _ in range(pace.cpu_slices)]
+    return Remote(
+        per_second=spread([through for through, _ in found]),
+        floor_per_second=spread([straight for _, straight in found]),
+        share=spread([through / straight for through, straight in found]),
+        cpu_us=quieter_half([through for through, _ in cpu]),
+        floor_cpu_us=quieter_half([straight for _, straight in cpu]),
+    )
 
 
 # ---- over the socket
@@ -209,25 +208,23 @@ class _BareConnection(asyncio.Protocol):
         await self._answer
 
 
-async def _socket(quick: bool) -> tuple[Spread, Spread]:
+async def _socket(kernel: Peer, echo: Peer, pace: Pace) -> Remote:
     from aios.sdk.transport import UnixSocket
 
-    async with peer("kernel") as kernel:
-        links = [UnixSocket(kernel.address.socket) for _ in range(CONNECTIONS)]
-        ours = await _rates([partial(link.call, kernel.address.token, CALL) for link in links], quick)
-        for link in links:
-            await link.close()
-    async with peer("echo") as echo:
-        loop = asyncio.get_running_loop()
-        frame = wire.frame(_request())
-        pairs = [
-            await loop.create_unix_connection(lambda: _BareConnection(frame), echo.address.socket)
-            for _ in range(CONNECTIONS)
-        ]
-        floor = await _rates([connection for _, connection in pairs], quick)
-        for transport, _ in pairs:
-            transport.close()
-    return ours, floor
+    links = [UnixSocket(kernel.address.socket) for _ in range(CONNECTIONS)]
+    loop = asyncio.get_running_loop()
+    frame = wire.frame(_request())
+    pairs = [
+        await loop.create_unix_connection(lambda: _BareConnection(frame), echo.address.socket)
+        for _ in range(CONNECTIONS)
+    ]
+    ours = [partial(link.call, kernel.address.token, CALL) for link in links]
+    found = await _remote(kernel, ours, echo, [connection for _, connection in pairs], pace)
+    for link in links:
+        await link.close()
+    for transport, _ in pairs:
+        transport.close()
+    return found
 
 
 def _request() -> wire.Request:
@@ -237,18 +234,17 @@ def _request() -> wire.Request:
 # ---- over HTTP
 
 
-async def _http(quick: bool) -> tuple[Spread, Spread]:
-    async with peer("kernel") as kernel:
-        ours = await _http_rates(kernel.address, quick)
-    async with peer("echo") as echo:
-        floor = await _http_rates(echo.address, quick)
-    return ours, floor
-
-
-async def _http_rates(address: Address, quick: bool) -> Spread:
+async def _http(kernel: Peer, echo: Peer, pace: Pace) -> Remote:
     """The same aiohttp client for the kernel and for the floor, so that it weighs the same in both."""
     import aiohttp
 
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        ours = [_posting(session, kernel.address)] * CONNECTIONS
+        floor = [_posting(session, echo.address)] * CONNECTIONS
+        return await _remote(kernel, ours, echo, floor, pace)
+
+
+def _posting(session: "aiohttp.ClientSession", address: Address) -> Call:
     url = address.url + "/v1/syscalls"
     body = wire.encode({"call": "llm.generate", "args": CALL})
     headers = {"authorization": f"Bearer {address.token}", "content-type": "application/json"}
@@ -258,5 +254,4 @@ async def _http_rates(address: Address, quick: bool) -> Spread:
             answer = await response.read()
             assert response.status == 200, answer
 
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as session:
-        return await _rates([once] * CONNECTIONS, quick)
+    return once

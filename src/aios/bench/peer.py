@@ -36,7 +36,8 @@ _HEADER = struct.Struct(">I")
 
 AT_ONCE = "at-once"
 HELD = "held"
-"""The two cores of the kernel before an upstream, and their models: each is one of its doors."""
+SLOW = "slow"
+"""The cores of the kernel before an upstream, and their models: each is one of its doors."""
 
 
 class Address(Struct, frozen=True):
@@ -139,9 +140,10 @@ async def serve_proxy(folder: Path, upstream: str) -> None:
     from aios.kernel.config import Config, CoreConfig
     from aios.kernel.kernel import Kernel
 
-    cores = (
-        CoreConfig(name=AT_ONCE, model=AT_ONCE, kind="openai", base_url=upstream + "/v1", slots=4 * SLOTS),
-        CoreConfig(name=HELD, model=HELD, kind="openai", base_url=upstream + "/slots/v1", slots=2 * SLOTS),
+    doors = ((AT_ONCE, "/v1", 4 * SLOTS), (HELD, "/slots/v1", 2 * SLOTS), (SLOW, "/slow/v1", 2 * SLOTS))
+    cores = tuple(
+        CoreConfig(name=name, model=name, kind="openai", base_url=upstream + path, slots=slots)
+        for name, path, slots in doors
     )
     async with Kernel(Config(data=folder, port=0, cores=cores)) as kernel:
         await _serve(kernel)
@@ -157,10 +159,10 @@ async def _serve(kernel: "Kernel") -> None:
 
 async def serve_upstream(folder: Path) -> None:
     """A light OpenAI-compatible server."""
-    from aios.bench.chat_server import ChatConnection, Slots
+    from aios.bench.chat_server import HOLD_S, SLOWER, ChatConnection, Slots
 
-    slots, bound = Slots(), free_port()
-    server = await asyncio.get_running_loop().create_server(lambda: ChatConnection(slots), sock=bound)
+    slots, slow, bound = Slots(), Slots(hold_s=SLOWER * HOLD_S), free_port()
+    server = await asyncio.get_running_loop().create_server(lambda: ChatConnection(slots, slow), sock=bound)
     announce(Address("", _url_of(bound)))
     await questions_answered()
     server.close()

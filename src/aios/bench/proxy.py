@@ -3,14 +3,13 @@
 Three processes: the callers here (aiohttp, the same client for both ways), the kernel with its OpenAI
 endpoint and an `openai` core, and a light upstream (`bench/chat_server.py`). The same calls go straight to
 the upstream and through the kernel, in turn and in short slices, so that a slow or paused machine slows both
-alike; a figure is the median over slices. A slice of processor time is shorter than most pauses are apart:
-what the host takes while a process runs is counted as that process's own.
+alike; a figure is the median over slices. The same upstream at a tenth of its speed asks little of a machine:
+there, slots that stay empty are the kernel's, and not for want of processor time.
 """
 
-import asyncio
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,20 +17,19 @@ from msgspec import Struct
 
 from aios.abi import wire
 from aios.abi.syscalls import ProcessSpawn, Spawned
-from aios.bench.chat_server import HOLD_S, SLOTS
+from aios.bench.chat_server import HOLD_S, SLOTS, SLOWER
 from aios.bench.pauses import Pauses
-from aios.bench.peer import AT_ONCE, HELD, Peer, peer
+from aios.bench.peer import AT_ONCE, HELD, SLOW, Peer, peer
 from aios.bench.report import Goal, Progress, Result, Spread, spread
+from aios.bench.slices import Call, cpu_us, quieter_half, rates
 
 if TYPE_CHECKING:
     import aiohttp
 
 AGENTS = 250
-CALLERS = 16
+CALLERS = 4
 """With one call each in flight, where the kernel's processor time is measured."""
 MOST_PER_SECOND = SLOTS / HOLD_S
-
-Call = Callable[[], Awaitable[None]]
 
 
 class Pace(Struct, frozen=True):
@@ -43,13 +41,13 @@ class Pace(Struct, frozen=True):
     """Of the one agent in a slice, each way."""
     span_s: float
     """Of a slice of many agents, each way."""
+    slow_slices: int
+    """The same before the upstream that takes its time: each is so many times longer."""
     cpu_slices: int
-    cpu_calls: int
-    """Of each caller in a slice of processor time."""
 
 
-QUICK = Pace(slices=8, calls=25, span_s=1.0, cpu_slices=80, cpu_calls=2)
-FULL = Pace(slices=24, calls=50, span_s=2.0, cpu_slices=400, cpu_calls=2)
+QUICK = Pace(slices=8, calls=25, span_s=1.0, slow_slices=1, cpu_slices=200)
+FULL = Pace(slices=24, calls=50, span_s=2.0, slow_slices=4, cpu_slices=1500)
 
 
 class Ways(Struct, frozen=True):
@@ -64,15 +62,22 @@ class Ways(Struct, frozen=True):
     relay: Peer
 
 
+class Throughput(Struct, frozen=True):
+    """Calls a second of many agents, slice by slice; `direct` is of the same moments."""
+
+    share: Spread
+    """Of the calls a second that go straight through, what goes through the kernel."""
+    per_second: Spread
+    direct_per_second: Spread
+
+
 class Proxied(Struct, frozen=True):
     """What was measured, slice by slice; `direct` and `floor` are of the same moments."""
 
     added_ms: Spread
     direct_ms: Spread
-    share: Spread
-    """Of the calls a second that go straight through, what goes through the kernel."""
-    per_second: Spread
-    direct_per_second: Spread
+    held: Throughput
+    slow: Throughput
     cpu_ms: Spread
     """Of the kernel's process."""
     floor_cpu_ms: Spread
@@ -92,23 +97,24 @@ async def _measure(ways: Ways, pace: Pace, pauses: Pauses, progress: Progress) -
     added = await _added(ways, pace, pauses)
     progress("overhead: the kernel's processor time for chat calls")
     cpu = await _cpu_times(ways, pace, pauses)
-    progress(f"overhead: chat calls of {AGENTS} agents through the kernel")
-    rates = await _rates(ways, pace, pauses)
+    progress(f"overhead: chat calls of {AGENTS} agents through the kernel, {MOST_PER_SECOND:,.0f} a second")
+    held = await _throughput(ways, HELD, pace.span_s, pace.slices, pauses)
+    progress(f"overhead: chat calls of {AGENTS} agents, {MOST_PER_SECOND / SLOWER:,.0f} a second")
+    slow = await _throughput(ways, SLOW, SLOWER * pace.span_s, pace.slow_slices, pauses)
     return Proxied(
         added_ms=spread([through - straight for straight, through in added]),
         direct_ms=spread([straight for straight, _ in added]),
-        share=spread([through / straight for straight, through in rates]),
-        per_second=spread([through for _, through in rates]),
-        direct_per_second=spread([straight for straight, _ in rates]),
-        cpu_ms=spread([ours for ours, _ in cpu]),
-        floor_cpu_ms=spread([floor for _, floor in cpu]),
+        held=held,
+        slow=slow,
+        cpu_ms=quieter_half([ours for ours, _ in cpu]),
+        floor_cpu_ms=quieter_half([floor for _, floor in cpu]),
     )
 
 
 def _goals(found: Proxied, quick: bool) -> dict[str, Goal]:
     return {
         "overhead.proxy_added_ms": Goal(round(found.added_ms.median, 2), 0.0, quick),
-        "overhead.proxy_throughput": Goal(round(found.share.median, 3), 1.0, quick),
+        "overhead.proxy_throughput": Goal(round(found.held.share.median, 3), 1.0, quick),
         "overhead.proxy_cpu_ms": Goal(
             round(found.cpu_ms.median, 3), round(found.floor_cpu_ms.median, 3), quick
         ),
@@ -116,37 +122,36 @@ def _goals(found: Proxied, quick: bool) -> dict[str, Goal]:
 
 
 def _rows(found: Proxied, pauses: Pauses) -> list[dict[str, Any]]:
-    paused = round(pauses.share, 2)
     added, direct = found.added_ms.median, found.direct_ms.median
-    return [
+    rows = [
         {
             "way": "chat call, one agent",
             "spread": f"{found.added_ms} ms added",
             "µs": round(1000 * (added + direct), 1),
             "floor": "aiohttp straight to the upstream",
             "floor µs": round(1000 * direct, 1),
-            "paused": paused,
         },
-        {
-            "way": f"chat calls, {AGENTS} agents, {SLOTS} slots of {1000 * HOLD_S:g} ms",
-            "calls/s": round(found.per_second.median),
-            "spread": f"{found.share} of the floor",
-            "floor": f"aiohttp straight, {MOST_PER_SECOND:,.0f} at most",
-            "floor/s": round(found.direct_per_second.median),
-            "paused": paused,
-        },
+        _throughput_row(found.held, HOLD_S),
+        _throughput_row(found.slow, SLOWER * HOLD_S),
         {
             "way": "chat call: the kernel's processor time",
+            "cpu µs": f"{1000 * found.cpu_ms.median:.0f}",
             "spread": f"{found.cpu_ms} ms",
-            "µs": round(1000 * found.cpu_ms.median, 1),
             "floor": "a bare Starlette and aiohttp relay",
             "floor µs": round(1000 * found.floor_cpu_ms.median, 1),
-            "paused": paused,
         },
     ]
+    return [row | {"paused": round(pauses.share, 2)} for row in rows]
 
 
-# ---- measuring
+def _throughput_row(found: Throughput, hold_s: float) -> dict[str, Any]:
+    return {
+        "way": f"chat calls, {AGENTS} agents, {SLOTS} slots of {1000 * hold_s:g} ms",
+        "calls/s": round(found.per_second.median),
+        "spread": f"{found.share} of the floor",
+        "floor": f"aiohttp straight, {SLOTS / hold_s:,.0f} at most",
+        "floor/s": round(found.direct_per_second.median),
+    }
 
 
 async def _added(ways: Ways, pace: Pace, pauses: Pauses) -> list[tuple[float, float]]:
@@ -167,30 +172,17 @@ async def _timed_ms(call: Call) -> float:
     return 1000 * (time.perf_counter() - begin)
 
 
-async def _rates(ways: Ways, pace: Pace, pauses: Pauses) -> list[tuple[float, float]]:
-    """Of each slice: calls a second of all agents straight, and through the kernel, one after the other."""
-    direct, proxied = [ways.direct[HELD]] * AGENTS, ways.proxied[HELD]
-    await _rate(proxied, pace.span_s / 2)
-    found = []
-    for _ in range(pace.slices):
-        pauses.look()
-        straight = await _rate(direct, pace.span_s)
-        found.append((straight, await _rate(proxied, pace.span_s)))
-    return found
-
-
-async def _rate(calls: Sequence[Call], span_s: float) -> float:
-    begin = time.perf_counter()
-
-    async def repeat(call: Call) -> int:
-        made = 0
-        while time.perf_counter() < begin + span_s:
-            await call()
-            made += 1
-        return made
-
-    made = sum(await asyncio.gather(*map(repeat, calls)))
-    return made / (time.perf_counter() - begin)
+async def _throughput(ways: Ways, door: str, span_s: float, times: int, pauses: Pauses) -> Throughput:
+    """Of all agents through the kernel, and straight, one slice after the other."""
+    proxied, direct = ways.proxied[door], [ways.direct[door]] * AGENTS
+    pauses.look(0.5)
+    found = await rates(proxied, direct, span_s, times)
+    pauses.look(0.5)
+    return Throughput(
+        share=spread([through / straight for through, straight in found]),
+        per_second=spread([through for through, _ in found]),
+        direct_per_second=spread([straight for _, straight in found]),
+    )
 
 
 async def _cpu_times(ways: Ways, pace: Pace, pauses: Pauses) -> list[tuple[float, float]]:
@@ -198,22 +190,10 @@ async def _cpu_times(ways: Ways, pace: Pace, pauses: Pauses) -> list[tuple[float
     proxied, relayed = ways.proxied[AT_ONCE][:CALLERS], [ways.relayed] * CALLERS
     found = []
     for _ in range(1 + pace.cpu_slices):
-        pauses.look(0.01)
-        ours = await _cpu_ms(ways.kernel, proxied, pace.cpu_calls)
-        found.append((ours, await _cpu_ms(ways.relay, relayed, pace.cpu_calls)))
+        pauses.look(0.001)
+        ours = await cpu_us(ways.kernel, proxied)
+        found.append((ours / 1000, await cpu_us(ways.relay, relayed) / 1000))
     return found[1:]
-
-
-async def _cpu_ms(server: Peer, calls: Sequence[Call], times: int) -> float:
-    """Of the server for a call, each of `calls` made so many times by a task of its own."""
-
-    async def repeat(call: Call) -> None:
-        for _ in range(times):
-            await call()
-
-    before = await server.cpu_s()
-    await asyncio.gather(*map(repeat, calls))
-    return 1000 * (await server.cpu_s() - before) / (times * len(calls))
 
 
 # ---- what is measured
@@ -239,10 +219,11 @@ async def _ready(num_agents: int) -> AsyncIterator[Ways]:
             direct={
                 AT_ONCE: _chat(session, upstream + "/v1", AT_ONCE),
                 HELD: _chat(session, upstream + "/slots/v1", HELD),
+                SLOW: _chat(session, upstream + "/slow/v1", SLOW),
             },
             proxied={
                 core: [_chat(session, kernel.address.url + "/v1", core, token) for token in tokens]
-                for core in (AT_ONCE, HELD)
+                for core in (AT_ONCE, HELD, SLOW)
             },
             relayed=_chat(session, relay.address.url + "/v1", AT_ONCE),
             kernel=kernel,
