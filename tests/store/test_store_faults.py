@@ -12,34 +12,7 @@ from aios.abi.errors import Corrupt, OutcomeUnknown, StorageFull, Unavailable
 from aios.drivers.sqlite import get_blob, put_blob
 from aios.drivers.store import Store
 from aios.kernel import indexing
-
-
-class Disk(apsw.VFS):
-    """The real disk, which fails on order."""
-
-    def __init__(self) -> None:
-        self.write_error: Exception | None = None
-        self.sync_error: Exception | None = None
-        super().__init__("faulty", "")
-
-    def xOpen(self, name, flags):
-        return File(self, name, flags)
-
-
-class File(apsw.VFSFile):
-    def __init__(self, disk, name, flags) -> None:
-        self._disk = disk
-        super().__init__("", name, flags)
-
-    def xWrite(self, data, offset):
-        if self._disk.write_error:
-            raise self._disk.write_error
-        super().xWrite(data, offset)
-
-    def xSync(self, flags):
-        if self._disk.sync_error:
-            raise self._disk.sync_error
-        super().xSync(flags)
+from fakes.disk import Disk, broken, full, no_fault
 
 
 @pytest.fixture
@@ -47,6 +20,11 @@ def disk():
     disk = Disk()
     yield disk
     disk.unregister()
+
+
+def failing(kind, error):
+    """A disk on which one kind of operation fails."""
+    return lambda operation: error if operation.kind == kind else None
 
 
 @pytest.fixture
@@ -68,26 +46,23 @@ def values(connection):
     return [b for (b,) in connection.execute("SELECT b FROM t ORDER BY a")]
 
 
-@pytest.mark.parametrize(
-    ("failure", "expected"),
-    [(apsw.FullError("full"), StorageFull), (apsw.IOError("broken"), OutcomeUnknown)],
-)
+@pytest.mark.parametrize(("failure", "expected"), [(full(), StorageFull), (broken(), OutcomeUnknown)])
 async def test_a_disk_that_takes_no_writes(store, disk, failure, expected):
-    disk.write_error = failure
+    disk.fault = failing("write", failure)
     for _ in range(2):
         with pytest.raises(expected):
             await store.write(insert("lost"))
         assert await store.read(values) == ["before"]
-    disk.write_error = None
+    disk.fault = no_fault
     await store.write(insert("after"))
     assert await store.read(values) == ["before", "after"]
 
 
 async def test_a_flush_that_fails_is_not_acknowledged(store, disk):
-    disk.sync_error = apsw.IOError("broken")
+    disk.fault = failing("sync", broken("IOERR_FSYNC"))
     with pytest.raises(OutcomeUnknown):
         await store.write(insert("unsure"))
-    disk.sync_error = None
+    disk.fault = no_fault
     await store.write(insert("after"))
     assert "after" in await store.read(values)
 
@@ -95,22 +70,22 @@ async def test_a_flush_that_fails_is_not_acknowledged(store, disk):
 async def test_a_transaction_that_outgrows_the_disk_on_the_way(store, disk):
     def fill(connection):
         connection.pragma("cache_size", 10)
-        disk.write_error = apsw.FullError("full")
+        disk.fault = failing("write", full())
         for _ in range(200):
             connection.execute("INSERT INTO t (b) VALUES (?)", ("x" * 4000,))
 
     with pytest.raises(StorageFull):
         await store.write(fill)
-    disk.write_error = None
+    disk.fault = no_fault
     await store.write(insert("after"))
     assert await store.read(values) == ["before", "after"]
 
 
 async def test_a_disk_that_cannot_be_opened_again_is_unavailable_until_it_can(store, disk, tmp_path):
-    disk.write_error = apsw.FullError("full")
-    with pytest.raises(StorageFull):
+    disk.fault = failing("write", broken())
+    with pytest.raises(OutcomeUnknown):
         await store.write(insert("lost"))
-    disk.write_error = None
+    disk.fault = no_fault
     (tmp_path / "aios.db").rename(tmp_path / "away.db")
     (tmp_path / "aios.db").mkdir()
     with pytest.raises(Unavailable):

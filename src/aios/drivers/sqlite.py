@@ -1,6 +1,6 @@
 """One SQLite connection: how it is opened, what its errors mean, and blobs kept by their hash.
 
-Owns the pragmas and the `blobs` table; knows nothing of threads, of batches or of who stores what.
+Owns the pragmas and the tables `blobs` and `barrier`; knows nothing of threads, batches or who stores what.
 """
 
 import os
@@ -21,7 +21,14 @@ MAX_LOG_BYTES = 4 * WAL_PAGES * 4096
 RESTART_MS = 1_000
 """How long it waits for them; then it goes on, and tries again after the next commit."""
 
+SYNCHRONOUS = "full"
+"""With `normal` a commit is acknowledged before it is on the disk."""
+_PIECE = 64 * 1024
+"""SQLite takes less than 128 KiB at once."""
+
 _SCHEMA = """
+CREATE TABLE IF NOT EXISTS barrier (id INTEGER PRIMARY KEY, number INTEGER NOT NULL);
+INSERT OR IGNORE INTO barrier VALUES (1, 0);
 CREATE TABLE IF NOT EXISTS blobs (id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, content BLOB NOT NULL);
 """
 
@@ -42,7 +49,7 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
     """A connection that may write: what it commits is on the disk (WAL, synchronous FULL)."""
     connection = _open(path, vfs)
     connection.pragma("journal_mode", "wal")
-    connection.pragma("synchronous", "full")
+    connection.pragma("synchronous", SYNCHRONOUS)
     connection.pragma("wal_autocheckpoint", WAL_PAGES)
     connection.pragma("journal_size_limit", MAX_LOG_BYTES)
     connection.execute(migrations.SCHEMA + _SCHEMA)
@@ -52,14 +59,39 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
 def bound_log(connection: apsw.Connection) -> None:
     """Start the log anew where it has grown; while some reader is always in it, SQLite alone never does."""
     try:
-        if os.path.getsize(connection.filename_wal) <= MAX_LOG_BYTES:
-            return
-        connection.set_busy_timeout(RESTART_MS)
-        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+        if os.path.getsize(connection.filename_wal) > MAX_LOG_BYTES:
+            restart_log(connection)
     except (apsw.Error, OSError):
         return  # The log stays as it is; the next commit tells what is wrong with the disk.
+
+
+def restart_log(connection: apsw.Connection) -> None:
+    """Copy the log into the database and start it anew, waiting for readers but not for ever."""
+    connection.set_busy_timeout(RESTART_MS)
+    try:
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
     finally:
         connection.set_busy_timeout(BUSY_MS)
+
+
+def renew_log(path: Path, vfs: str | None = None) -> None:
+    """Write a log that an earlier process left once more; call it before any connection is opened.
+
+    When flushing fails, the system may keep what was to be flushed in memory and take it for written (Rebello
+    et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020, section 3). SQLite would go on
+    from there, and lose what comes after it with the power.
+    """
+    log = f"{path}-wal"
+    if not os.path.exists(log) or not os.path.getsize(log):
+        return
+    file = apsw.VFSFile(vfs or "", log, [apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_READWRITE, 0])
+    try:
+        size = file.xFileSize()
+        for offset in range(0, size, _PIECE):
+            file.xWrite(file.xRead(min(_PIECE, size - offset), offset), offset)
+        file.xSync(apsw.SQLITE_SYNC_NORMAL)
+    finally:
+        file.xClose()
 
 
 def open_reader(path: Path, vfs: str | None = None) -> apsw.Connection:

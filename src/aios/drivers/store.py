@@ -9,39 +9,57 @@ import asyncio
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from copy import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from traceback import clear_frames
 from typing import IO, Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import apsw
+from msgspec import Struct
 
-from aios.abi.errors import AiosError, Conflict, InvalidArgument, OutcomeUnknown, Overloaded, Unavailable
+from aios.abi.errors import Conflict, InvalidArgument, Overloaded, Unavailable
 from aios.drivers.migrations import Step, advance
-from aios.drivers.sqlite import bound_log, open_reader, open_writer, typed
+from aios.drivers.reserve import Reserve
+from aios.drivers.sqlite import open_reader, renew_log, typed
+from aios.drivers.writer import Job, Outcome, Work, Writer, close, freed
 
 T = TypeVar("T")
-Work = Callable[[apsw.Connection], Any]
-Job = tuple[Work, "asyncio.Future[Any]"]
-Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None]
-"""A job's future, with what it returned or why it failed."""
+Jobs = SimpleQueue[Job | None]
 
 MAX_BATCH = 256
 """Writes in one transaction at most, so that the first of them does not wait for ever."""
+
+
+class Manner(Struct, frozen=True):
+    """How a task's writes are done."""
+
+    around: Callable[[Work, apsw.Connection], Any] | None = None
+    """Does a write's work, and in the same transaction what belongs to it; None where nothing does."""
+    frees: bool = False
+    """They give room back: they are done on a full disk, too."""
+
+
+PLAIN = Manner()
 
 
 class Store:
     """A database at `path` (a file; its folder is made where missing).
 
     `max_waiting` bounds the reads and writes in flight; beyond it they are refused with `Overloaded`.
+    `reserve_bytes` of the disk are kept back, so that deleting is possible when it is full.
     """
 
     def __init__(
-        self, path: Path, *, num_readers: int = 2, max_waiting: int = 10_000, vfs: str | None = None
+        self,
+        path: Path,
+        *,
+        num_readers: int = 2,
+        max_waiting: int = 10_000,
+        reserve_bytes: int = 0,
+        vfs: str | None = None,
     ) -> None:
         self._path = path
         self._vfs = vfs
@@ -49,23 +67,28 @@ class Store:
         self._max_waiting = max_waiting
         self._num_waiting = 0
         self._is_open = False
-        self._writes: SimpleQueue[Job | None] = SimpleQueue()
-        self._reads: SimpleQueue[Job | None] = SimpleQueue()
+        self._writes: Jobs = SimpleQueue()
+        self._reads: Jobs = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._lock: IO[str] | None = None
-        self.num_commits = 0
+        self._writer = Writer(path, vfs, Reserve(Path(f"{path}.reserve"), reserve_bytes))
+        self._manners: WeakKeyDictionary[asyncio.Task[Any], Manner] = WeakKeyDictionary()
+
+    @property
+    def num_commits(self) -> int:
         """Transactions committed since the start."""
+        return self._writer.num_commits
 
     async def start(self) -> None:
         """Open the database. Raises `Conflict` where another kernel has it, `Unavailable` where it cannot."""
         self._loop = asyncio.get_running_loop()
         self._lock = _lock(self._path)
         try:
-            writer = await asyncio.to_thread(self._open_writer)
+            await asyncio.to_thread(self._open)
         except BaseException:
             self._lock.close()
             raise
-        self._threads = [_thread("store-writer", partial(self._write_all, writer))]
+        self._threads = [_thread("store-writer", self._write_all)]
         for number in range(self._num_readers):
             self._threads.append(_thread(f"store-reader-{number}", self._read_all))
         self._is_open = True
@@ -90,11 +113,28 @@ class Store:
         """Run `work` on the writer and return what it returned, once that is on the disk.
 
         Where `work` raises, only its own changes are undone, and the error is raised here. `StorageFull`,
-        `Unavailable` and `Corrupt` mean that nothing was changed; `OutcomeUnknown` that the commit failed.
-        A task cancelled before its turn changes nothing.
+        `Unavailable` and `Corrupt` mean that nothing was changed, `OutcomeUnknown` that the commit failed and
+        so did finding out what became of it. A task cancelled before its turn changes nothing.
         """
-        result: T = await self._submit(self._writes, work)
+        manner = PLAIN
+        if self._manners and (task := asyncio.current_task()) is not None:
+            manner = self._manners.get(task, PLAIN)
+        if manner.around is not None:
+            work = partial(manner.around, work)
+        result: T = await self._submit(self._writes, work, manner.frees)
         return result
+
+    @contextmanager
+    def writing(self, manner: Manner) -> Iterator[None]:
+        """What the running task (and no other that it starts) writes meanwhile is done in this manner."""
+        task = asyncio.current_task()
+        assert task is not None
+        before = self._manners.get(task, PLAIN)
+        self._manners[task] = manner
+        try:
+            yield
+        finally:
+            self._manners[task] = before
 
     async def read(self, work: Callable[[apsw.Connection], T]) -> T:
         """Run `work` on a reader, which sees one state of the database, and return what it returned."""
@@ -109,13 +149,14 @@ class Store:
         and every piece, is a transaction of its own: interrupted anywhere, the next call goes on from there.
         Raises `Conflict` where the database has seen more steps than there are.
         """
-        while await self.write(lambda connection: advance(connection, name, steps)):
-            pass
+        with self.writing(Manner(frees=True)):  # A kernel whose disk is full starts all the same.
+            while await self.write(lambda connection: advance(connection, name, steps)):
+                pass
 
     def statistics(self) -> dict[str, int]:
         return {"waiting": self._num_waiting, "commits": self.num_commits}
 
-    def _submit(self, queue: "SimpleQueue[Job | None]", work: Work) -> "asyncio.Future[Any]":
+    def _submit(self, queue: Jobs, work: Work, frees: bool = False) -> "asyncio.Future[Any]":
         if not self._is_open:
             raise Unavailable("the store is closed")
         if self._num_waiting >= self._max_waiting:
@@ -124,7 +165,7 @@ class Store:
             )
         future = self._loop.create_future()
         self._num_waiting += 1
-        queue.put((work, future))
+        queue.put(Job(work, future, frees))
         return future
 
     def _settle(self, outcomes: Iterable[Outcome]) -> None:
@@ -139,54 +180,36 @@ class Store:
 
     # ---- below, everything runs on the store's own threads
 
-    def _open_writer(self) -> apsw.Connection:
+    def _open(self) -> None:
         try:
-            return open_writer(self._path, self._vfs)
+            renew_log(self._path, self._vfs)
         except apsw.Error as error:
             raise typed(error) from error
+        self._writer.open()
 
-    def _write_all(self, connection: apsw.Connection | None) -> None:
-        while batch := _take(self._writes):
-            if connection is None:
-                connection = self._reopen(batch)
-                if connection is None:
-                    continue
-            outcomes, is_broken = _commit(connection, batch)
-            if is_broken:
-                _close(connection)
-                connection = None
-            else:
-                self.num_commits += 1
-            self._report(outcomes)
-            if connection is not None:
-                bound_log(connection)
-        if connection is not None:
-            _close(connection)
-
-    def _reopen(self, batch: list[Job]) -> apsw.Connection | None:
-        try:
-            return self._open_writer()
-        except AiosError as error:
-            self._report(_failed(batch, error))
-            return None
+    def _write_all(self) -> None:
+        writer = self._writer
+        while jobs := _take(self._writes):
+            self._report(writer.do(jobs))
+            writer.tend()
+        writer.close()
 
     def _read_all(self) -> None:
         connection: apsw.Connection | None = None
         while job := self._reads.get():
-            work, future = job
             value, failure = None, None
             try:
                 connection = connection or open_reader(self._path, self._vfs)
                 with connection:
-                    value = work(connection)
+                    value = job.work(connection)
             except BaseException as error:  # noqa: BLE001 - it is raised where the read is awaited
-                failure = _freed(error)
+                failure = freed(error)
                 if isinstance(error, apsw.Error) and connection is not None:
-                    _close(connection)
+                    close(connection)
                     connection = None
-            self._report([(future, value, failure)])
+            self._report([(job.future, value, failure)])
         if connection is not None:
-            _close(connection)
+            close(connection)
 
     def _report(self, outcomes: list[Outcome]) -> None:
         with suppress(RuntimeError):  # A loop that was closed before the store leaves nobody to tell.
@@ -199,7 +222,7 @@ def _thread(name: str, target: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def _take(queue: "SimpleQueue[Job | None]") -> list[Job]:
+def _take(queue: Jobs) -> list[Job]:
     """All jobs that wait, waiting for the first; empty at the end."""
     first = queue.get()
     if first is None:
@@ -217,72 +240,12 @@ def _take(queue: "SimpleQueue[Job | None]") -> list[Job]:
     return batch
 
 
-def _commit(connection: apsw.Connection, batch: list[Job]) -> tuple[list[Outcome], bool]:
-    """Do the jobs in one transaction; their outcomes, and whether the connection should be opened anew."""
-    outcomes: list[Outcome] = []
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        for work, future in batch:
-            if not future.cancelled():
-                outcomes.append(_savepoint(connection, work, future))
-            else:
-                outcomes.append((future, None, None))
-    except BaseException as error:  # noqa: BLE001 - it is raised where each write is awaited
-        return _failed(batch, typed(error)), True
-    try:
-        connection.execute("COMMIT")
-    except apsw.FullError as error:
-        return _failed(batch, typed(error)), True
-    except BaseException as error:  # noqa: BLE001 - as above
-        # The log may hold the whole transaction although flushing it failed: after a crash it may be there.
-        unknown = OutcomeUnknown(f"the commit failed, and may or may not be found after a restart: {error}")
-        return _failed(batch, unknown), True
-    return outcomes, False
-
-
-def _savepoint(connection: apsw.Connection, work: Work, future: "asyncio.Future[Any]") -> Outcome:
-    """Do one job. Raises only where SQLite has given up the whole transaction."""
-    connection.execute("SAVEPOINT job")
-    try:
-        value, failure = work(connection), None
-    except BaseException as error:
-        if not connection.in_transaction:
-            raise
-        value, failure = None, _freed(error)
-        connection.execute("ROLLBACK TO job")
-    connection.execute("RELEASE job")
-    return future, value, failure
-
-
-def _freed(error: BaseException) -> BaseException:
-    """What it means to a caller. A query read halfway that its traceback holds would hold an old state."""
-    cause: BaseException | None = error
-    while cause is not None:
-        clear_frames(cause.__traceback__)
-        cause = cause.__cause__ or cause.__context__
-    return typed(error)
-
-
-def _failed(batch: list[Job], error: BaseException) -> list[Outcome]:
-    # Each caller raises an error of its own: one that is shared would gather all their tracebacks.
-    return [(future, None, copy(error)) for _, future in batch]
-
-
-def _close(connection: apsw.Connection) -> None:
-    """Close it, undoing what was not committed. A disk that fails even then has nothing left to lose."""
-    try:
-        connection.close(force=True)
-    except apsw.Error:
-        return
-
-
 def _lock(path: Path) -> IO[str]:
     """Take the data for this process; it is free again when the process ends, however it ends."""
     if path.is_dir():
         raise InvalidArgument(f"{path} is a folder; the store needs the name of a file in it")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
+        _make(path)
         file = open(os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600), "r+")  # noqa: SIM115
     except OSError as error:
         raise Unavailable(f"the data cannot be kept at {path}: {error.strerror}") from error
@@ -299,3 +262,16 @@ def _lock(path: Path) -> IO[str]:
         file.close()
         raise Unavailable(f"the data at {path} cannot be locked: {error.strerror}") from error
     return file
+
+
+def _make(path: Path) -> None:
+    """An empty file in its folder, each where it is missing, to be found again after a power loss."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    for made in missing:
+        folder = os.open(made.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
