@@ -6,7 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aios.abi.messages import Sampling
-from aios.drivers.models.sampling import choose, uniform
+from aios.drivers.models.sampling import Floats, Sampler, log_softmax, uniform
+
+
+def choose(logits: Floats, sampling: Sampling, place: int) -> int:
+    return Sampler(sampling, ()).choose(logits, place)
+
 
 _LOGITS = np.random.default_rng(5).standard_normal(50).astype(np.float32)
 
@@ -55,3 +60,40 @@ def test_what_is_ruled_out_never_comes(temperature: float, seed: int, place: int
     logits = _LOGITS.copy()
     logits[::2] = -np.inf
     assert choose(logits, Sampling(temperature=temperature, top_p=0.9, top_k=30, seed=seed), place) % 2 == 1
+
+
+@settings(max_examples=25)
+@given(place=st.integers(0, 10_000), min_p=st.floats(0.01, 1))
+def test_min_p_keeps_what_is_nearly_as_likely(place: int, min_p: float) -> None:
+    token = choose(_LOGITS, Sampling(temperature=1.0, min_p=min_p, seed=3), place)
+    weights = np.exp(_LOGITS.astype(np.float64))
+    assert weights[token] >= min_p * weights.max() * (1 - 1e-9)
+
+
+def test_a_repetition_penalty_counts_prompt_and_answer_once_and_never_favours() -> None:
+    sampler = Sampler(Sampling(repetition_penalty=2.0), [0, 1])
+    for _ in range(3):
+        sampler.feed(2)
+    found = sampler.adjusted(np.array([4, -4, 2, 3], np.float32))
+    assert found.tolist() == [2, -8, 1, 3]
+
+
+def test_presence_counts_once_and_frequency_each_time() -> None:
+    sampler = Sampler(Sampling(presence_penalty=1.0, frequency_penalty=0.5), [3])
+    for token in (0, 0, 1):
+        sampler.feed(token)
+    found = sampler.adjusted(np.array([4, 4, 4, 4], np.float32))
+    assert found.tolist() == [2.0, 2.5, 4, 4]
+
+
+def test_a_bias_moves_the_choice_but_not_what_is_ruled_out() -> None:
+    logits = np.array([1, 2, 0, -np.inf], np.float32)
+    assert choose(logits, Sampling(logit_bias={0: 5.0, 3: 100.0}), 0) == 0
+    assert logits.tolist()[:3] == [1, 2, 0], "the logits of the caller stay"
+
+
+def test_likelihoods_are_normalised() -> None:
+    likely = log_softmax(np.array([1, 1000, -np.inf], np.float32))
+    assert likely[1] == pytest.approx(0)
+    assert np.exp(likely).sum() == pytest.approx(1)
+    assert likely[2] == -np.inf

@@ -142,15 +142,19 @@ _SAMPLINGS = st.sampled_from(
         {"temperature": 1.5, "top_k": 20},
         {"temperature": 1.0, "top_p": 0.8, "max_tokens": 25},
         {"temperature": 2.0, "stop": ("1]", "][3")},
+        {"temperature": 1.0, "min_p": 0.2, "repetition_penalty": 1.3},
+        {"presence_penalty": 1.0, "frequency_penalty": 0.5, "logit_bias": {300: 4.0, 17: -100.0}},
+        {"temperature": 1.2, "logprobs": 2},
     ]
 )
 
 
 def same(one: Finished, other: Finished) -> bool:
-    return (one.text, one.tool_calls, one.finish_reason) == (
+    return (one.text, one.tool_calls, one.finish_reason, one.logprobs) == (
         other.text,
         other.tool_calls,
         other.finish_reason,
+        other.logprobs,
     ) and (one.usage.completion_tokens == other.usage.completion_tokens)
 
 
@@ -306,6 +310,27 @@ def test_what_it_cannot_do_is_refused_before_anything_runs(decoder: Decoder, cha
         4: InvalidArgument.code,
     }
     assert not bench.engine.is_busy
+
+
+def test_a_bias_for_a_token_that_there_is_not_is_refused(decoder: Decoder, chat: ChatFormat) -> None:
+    bench = Bench(decoder, chat, 1, 0, 0)
+    bench.submit(0, job(0, logit_bias={chat.vocab_size: 1.0}))
+    assert bench.failed[0] == "invalid_argument"
+
+
+def test_likelihoods_are_told_for_each_token_of_the_text(
+    chat: ChatFormat, expected_of: Callable[[Generation], Finished]
+) -> None:
+    plain = expected_of(job(2))
+    told = expected_of(job(2, logprobs=3))
+    assert told.text == plain.text
+    assert not plain.logprobs
+    assert "".join(token.token for token in told.logprobs) == told.text
+    for token in told.logprobs:
+        assert [other.logprob for other in token.top] == sorted((o.logprob for o in token.top), reverse=True)
+        assert len(token.top) == 3
+        assert token.logprob == token.top[0].logprob, "a greedy answer is of the likeliest"
+        assert token.logprob < 0
 
 
 def test_an_answer_goes_no_further_than_the_window(decoder: Decoder, chat: ChatFormat) -> None:

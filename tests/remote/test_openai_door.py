@@ -11,9 +11,10 @@ import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from aios.abi import errors
-from aios.abi.messages import Delta, Message, Sampling, ToolCall, ToolSpec, Usage
+from aios.abi.messages import Delta, Message, Sampling, TokenLogprob, ToolCall, ToolSpec, Usage
 from aios.abi.syscalls import LlmAnswer, LlmGenerate
 from aios.abi.wire import MAX_FRAME
 from aios.drivers.llm import Generation
@@ -179,9 +180,16 @@ async def test_all_that_determines_an_answer_arrives() -> None:
         tools=TOOLS,
         tool_choice={"type": "function", "function": {"name": "add"}},
         response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "array"}}},
-        extra_body={"top_k": 4},
+        presence_penalty=0.5,
+        frequency_penalty=-0.5,
+        logit_bias={"7": 3},
+        logprobs=True,
+        top_logprobs=2,
+        extra_body={"top_k": 4, "min_p": 0.1, "repetition_penalty": 1.1},
     )
-    assert call.sampling == Sampling(0.5, 0.9, 4, 2**63 - 1, 9, ("END",))
+    assert call.sampling == Sampling(
+        0.5, 0.9, 4, 2**63 - 1, 9, ("END",), 0.1, 1.1, 0.5, -0.5, {7: 3.0}, 2
+    )  # fmt: skip
     assert call.tools == (ToolSpec("add", "Adds.", {"type": "object"}), ToolSpec("now"))
     assert (call.tool_choice, call.response_schema) == ("add", {"type": "array"})
 
@@ -224,10 +232,10 @@ async def test_fields_that_change_nothing_are_passed_over() -> None:
     ("fields", "param"),
     [
         ({"n": 2}, "n"),
-        ({"logprobs": True}, "logprobs"),
-        ({"frequency_penalty": 0.5}, "frequency_penalty"),
-        ({"logit_bias": {"1": 5}}, "logit_bias"),
-        ({"min_p": 0.1}, "min_p"),
+        ({"logprobs": True, "top_logprobs": 21}, "logprobs"),
+        ({"frequency_penalty": 2.5}, "frequency_penalty"),
+        ({"logit_bias": {"one": 5}}, "logit_bias"),
+        ({"min_p": 1.1}, "min_p"),
         ({"x" * 1000: 1}, "x" * 64),
         ({"temperature": 2.5}, "temperature"),
         ({"temperature": "hot"}, "temperature"),
@@ -469,7 +477,7 @@ async def test_a_generation_survives_the_way_out_and_in() -> None:
         ToolSpec("add", "Adds.", {"type": "object"}),
         ToolSpec("now", "", {"type": "object", "properties": {}}),
     )
-    sampling = Sampling(0.5, 0.9, 4, 3, 9, ("END",))
+    sampling = Sampling(0.5, 0.9, 4, 3, 9, ("END",), 0.1, 1.1, 0.5, -0.5, {7: 3.0}, 2)
     job = Generation(messages, tools, sampling, "add", {"type": "array"})
     seen: list[Delta] = []
     async with looped(calling) as (driver, kernel):
@@ -481,6 +489,37 @@ async def test_a_generation_survives_the_way_out_and_in() -> None:
     )  # fmt: skip
     assert (answer.tool_calls, answer.usage) == (CALLS, CALLING.usage)
     assert tuple(delta.tool_call for delta in seen) == CALLS
+
+
+LIKELY = (
+    TokenLogprob("Hel", -0.5, (72, 101, 108), (TokenLogprob("Hel", -0.5, (72, 101, 108)),)),
+    TokenLogprob("\ufffd", -1.5, (195,)),
+)
+
+
+async def spoken(call: LlmGenerate, emit: Emit) -> LlmAnswer:
+    emit(Delta("Hel", num_tokens=1, logprobs=LIKELY[:1]))
+    emit(Delta("lo", num_tokens=1, logprobs=LIKELY[1:]))
+    return structs.replace(ANSWER, text="Hello", logprobs=LIKELY)
+
+
+async def test_likelihoods_survive_the_way_out_and_in() -> None:
+    job = Generation((Message("user", "hi"),), sampling=Sampling(logprobs=1, max_tokens=9))
+    seen: list[Delta] = []
+    async with looped(spoken) as (driver, _):
+        answer = await driver.run(job, None, seen.append, lambda num_tokens: False)
+    assert answer.logprobs == LIKELY
+    assert sum((delta.logprobs for delta in seen), ()) == LIKELY
+
+
+async def test_likelihoods_have_the_form_of_the_api() -> None:
+    async with door(spoken) as (client, _):
+        got = await client.chat.completions.create(
+            model="nano", messages=HELLO, logprobs=True, top_logprobs=1
+        )
+    (first, second) = got.choices[0].logprobs.content
+    assert (first.token, first.logprob, first.bytes) == ("Hel", -0.5, [72, 101, 108])
+    assert (first.top_logprobs[0].token, second.bytes, second.top_logprobs) == ("Hel", [195], [])
 
 
 async def test_errors_survive_the_way_back() -> None:

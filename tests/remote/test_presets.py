@@ -107,3 +107,17 @@ def test_only_servers_on_this_machine_want_no_key(name: str) -> None:
 def test_a_preset_that_is_none_is_refused_by_name() -> None:
     with pytest.raises(errors.InvalidArgument, match=r"'olama'.*ollama"):
         preset("olama")
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_setting_it_has_no_word_for_is_refused_not_left_out(name: str) -> None:
+    known = preset(name)
+    job = Generation(JOB.messages, sampling=Sampling(repetition_penalty=1.2, max_tokens=9))
+    async with driving(MAKERS[known.kind], SERVERS[name].answer, fields=known.fields) as (driver, upstream):
+        if known.kind == "openai" and known.repetition_penalty:
+            await run(driver, job)
+            assert upstream.asked[0].body[known.repetition_penalty] == 1.2
+        else:
+            with pytest.raises(errors.InvalidArgument, match="repetition_penalty"):
+                await run(driver, job)
+            assert not upstream.asked

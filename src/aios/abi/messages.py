@@ -5,7 +5,7 @@ The shapes follow the chat format of the OpenAI API (facts of the wire), held as
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 JsonSchema = dict[str, Any]
 """A JSON Schema, as plain JSON data."""
@@ -52,10 +52,16 @@ class Message(Struct, frozen=True, omit_defaults=True):
 
 
 class Sampling(Struct, frozen=True, omit_defaults=True):
-    """How tokens are chosen. `temperature` 0 is greedy. `seed` None lets the kernel draw one."""
+    """How tokens are chosen. `temperature` 0 is greedy. `seed` None lets the kernel draw one.
+
+    In this order: biases and penalties, temperature, `min_p`, `top_k`, `top_p`. A remote core leaves out a
+    seed or a `top_k` that its endpoint has no field for; for the rest it refuses the call then, with
+    `InvalidArgument`.
+    """
 
     temperature: Annotated[float, Meta(ge=0, le=2)] = 0.0
     top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    """Only the likeliest tokens that together have this probability."""
     top_k: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     """Only the k likeliest tokens; 0 for no such limit."""
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
@@ -63,6 +69,21 @@ class Sampling(Struct, frozen=True, omit_defaults=True):
     """The most tokens of the answer; None for what the model's window leaves."""
     stop: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...], Meta(max_length=16)] = ()
     """Strings that end the answer; they are not part of it."""
+    min_p: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """Only tokens at least so likely as this share of the likeliest (Nguyen and others, arXiv 2407.01082)."""
+    repetition_penalty: Annotated[float, Meta(gt=0, le=10)] = 1.0
+    """Logits of tokens in the prompt or the answer are divided by it where positive, else multiplied (Keskar
+    and others, arXiv 1909.05858, section 4.1)."""
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] = 0.0
+    """Taken off the logits of tokens that are in the answer already."""
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] = 0.0
+    """Taken off them once for each time."""
+    logit_bias: Annotated[dict[int, Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=1024)] = field(
+        default_factory=dict
+    )
+    """Added to the logits of tokens, by their ids in the model's vocabulary."""
+    logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    """Tell how likely each token of the text was, and so many others beside it."""
 
 
 class Usage(Struct, frozen=True, omit_defaults=True):
@@ -73,9 +94,22 @@ class Usage(Struct, frozen=True, omit_defaults=True):
     cached_tokens: int = 0
 
 
+class TokenLogprob(Struct, frozen=True, omit_defaults=True):
+    """How likely a token was, as a natural logarithm, before settings of sampling and grammar changed it."""
+
+    token: str
+    logprob: float
+    bytes: tuple[int, ...] = ()
+    """What the token stands for: it may be no whole character."""
+    top: "tuple[TokenLogprob, ...]" = ()
+    """The likeliest in its place, the likeliest first."""
+
+
 class Delta(Struct, frozen=True, omit_defaults=True):
     """A piece of an answer as it streams: text, a whole tool call, or both, and the tokens it took."""
 
     text: str = ""
     tool_call: ToolCall | None = None
     num_tokens: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Of the tokens of the text, where they were asked for."""

@@ -98,7 +98,6 @@ def _decoding(
 
     from aios.abi.messages import Sampling
     from aios.drivers.engine_answer import Answer
-    from aios.drivers.models.sampling import choose
 
     rng = np.random.default_rng(batch)
     window = decoder.config.max_position_embeddings
@@ -117,8 +116,7 @@ def _decoding(
         tokens = rng.choice(spoken, batch).tolist()
         logits = decoder.decode(rows, tokens, lengths)
         for index, (answer, token) in enumerate(zip(answers, tokens, strict=True)):
-            answer.grammar.restrict(logits[index])
-            choose(logits[index], sampling, 0)
+            answer.choose(logits[index])
             answer.add(token)
             lengths[index] += 1
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from aios.abi.errors import InvalidArgument, Unavailable
-from aios.abi.messages import Delta, FinishReason, ToolCall, Usage
+from aios.abi.messages import Delta, FinishReason, TokenLogprob, ToolCall, Usage
 from aios.drivers.llm import Finished, Generation
 
 MAX_CALLS = 128
@@ -36,6 +36,7 @@ class Answer(ABC):
         self._model = model
         self._max_tokens = job.sampling.max_tokens
         self._text: list[str] = []
+        self._logprobs: list[TokenLogprob] = []
         self._num_chars = 0
         self._usage = Usage()
         self._end: End | None = None
@@ -73,7 +74,8 @@ class Answer(ABC):
         calls = tuple(self._calls())
         for call in calls:
             self._emit(Delta(tool_call=call, num_tokens=1))
-        return Finished("".join(self._text), calls, reason, self._usage, self._model)
+        logprobs = tuple(self._logprobs)
+        return Finished("".join(self._text), calls, reason, self._usage, self._model, logprobs)
 
     def _reason(self) -> FinishReason:
         if self._end == "filtered":
@@ -90,10 +92,11 @@ class Answer(ABC):
     def _ended(self, told: str, ends: dict[str, End]) -> None:
         self._end, self._told_end = ends.get(told, "stop"), told
 
-    def _say(self, text: str, num_tokens: int) -> None:
+    def _say(self, text: str, num_tokens: int, logprobs: tuple[TokenLogprob, ...] = ()) -> None:
         self._grow(len(text))
         self._text.append(text)
-        self._emit(Delta(text, num_tokens=num_tokens))
+        self._logprobs += logprobs
+        self._emit(Delta(text, num_tokens=num_tokens, logprobs=logprobs))
 
     def _grow(self, num_chars: int) -> None:
         self._num_chars += num_chars

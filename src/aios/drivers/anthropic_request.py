@@ -14,7 +14,7 @@ from aios.abi.messages import Message, Sampling, ToolCall, ToolSpec
 from aios.drivers.anthropic_models import Abilities, abilities
 from aios.drivers.anthropic_thoughts import Thoughts
 from aios.drivers.content import Blob, Link, Part, Text, parts_of
-from aios.drivers.fields import UNCHANGED, renamed
+from aios.drivers.fields import UNCHANGED, renamed, told
 from aios.drivers.llm import Generation
 from aios.drivers.schemas import plain
 
@@ -88,6 +88,7 @@ def is_wrapped(schema: Json) -> bool:
 
 def _sampling(sampling: Sampling, takes: Abilities, fields: Mapping[str, str]) -> Json:
     # A seed has no field on this wire; temperatures end at 1.
+    told(sampling)
     body: Json = {"temperature": min(sampling.temperature, 1.0)}
     if sampling.top_p < 1:
         body["top_p"] = sampling.top_p

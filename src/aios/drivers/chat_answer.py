@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from aios.abi.errors import Unavailable
-from aios.abi.messages import Delta, ToolCall, Usage
+from aios.abi.messages import Delta, TokenLogprob, ToolCall, Usage
 from aios.drivers.answer import MAX_CALLS, Answer, End, Json, parsed_arguments
 from aios.drivers.llm import Generation
 
@@ -49,8 +49,24 @@ class _Piece(Struct):
         return content + (self.refusal or "")
 
 
+class _Token(Struct):
+    token: str = ""
+    logprob: float = 0.0
+    bytes: list[int] | None = None
+    top_logprobs: "list[_Token] | None" = None
+
+    def to_logprob(self) -> TokenLogprob:
+        top = tuple(other.to_logprob() for other in self.top_logprobs or ())
+        return TokenLogprob(self.token, self.logprob, tuple(self.bytes or self.token.encode()), top)
+
+
+class _Logprobs(Struct):
+    content: list[_Token] | None = None
+
+
 class _Choice(Struct):
     index: int = 0
+    logprobs: _Logprobs | None = None
     delta: _Piece | None = None
     message: _Piece | None = None
     """In place of `delta` where a server ignores that the answer was to be streamed."""
@@ -181,7 +197,9 @@ class ChatAnswer(Answer):
         self._note_usage(chunk)
         for choice in chunk.choices or ():
             if choice.index == 0:
-                self._add_piece(choice.delta or choice.message or _Piece())
+                likely = choice.logprobs.content or () if choice.logprobs is not None else ()
+                logprobs = tuple(token.to_logprob() for token in likely)
+                self._add_piece(choice.delta or choice.message or _Piece(), logprobs)
                 if choice.finish_reason:
                     self._ended(choice.finish_reason, _ENDS)
         return True
@@ -193,12 +211,12 @@ class ChatAnswer(Answer):
         elif chunk.timings is not None and self._usage == Usage():
             self._usage = chunk.timings.to_usage()
 
-    def _add_piece(self, piece: _Piece) -> None:
+    def _add_piece(self, piece: _Piece, logprobs: tuple[TokenLogprob, ...]) -> None:
         for call in piece.tool_calls or ():
             self._grow(self._call_at(call).add(call))
         if text := piece.text:
             # The format does not say how many tokens a chunk holds; nearly every endpoint sends one.
-            self._say(text, 1)
+            self._say(text, max(1, len(logprobs)), logprobs)
 
     def _call_at(self, piece: _CallPiece) -> _OpenCall:
         for call in reversed(self._open):

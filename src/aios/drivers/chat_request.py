@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from aios.abi.messages import Message, Sampling, ToolCall, ToolSpec
-from aios.drivers.fields import UNCHANGED, renamed
+from aios.drivers.fields import TELLING, UNCHANGED, renamed, told
 from aios.drivers.llm import Generation
 from aios.drivers.schemas import is_strict
 
@@ -27,7 +27,7 @@ def request_body(job: Generation, model: str, fields: Mapping[str, str] = UNCHAN
         "messages": [renamed(_message(message), _of_messages(fields)) for message in job.messages],
         "stream": True,
         "stream_options": {"include_usage": True},
-        **_sampling(job.sampling),
+        **_sampling(job.sampling, fields),
     }
     if job.tools:
         body["tools"] = [_tool(tool) for tool in job.tools]
@@ -51,8 +51,11 @@ def _schema(schema: Json, messages: list[Json], known_as: str | None) -> Json:
     return {"messages": [told, *messages], **format}
 
 
-def _sampling(sampling: Sampling) -> Json:
+def _sampling(sampling: Sampling, fields: Mapping[str, str]) -> Json:
     body: Json = {"temperature": sampling.temperature}
+    body |= told(sampling, *(name for name in TELLING if fields.get(name, name)))
+    if "logprobs" in body:
+        body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
     if sampling.temperature > 0 and sampling.seed is not None:
         body["seed"] = sampling.seed & _SEED_BITS
     if sampling.top_p < 1:

@@ -36,7 +36,6 @@ from aios.drivers.models.chat import ChatFormat
 from aios.drivers.models.decoder import Decoder
 from aios.drivers.models.kv_row import BLOCK, KVRow
 from aios.drivers.models.prefix_cache import PrefixCache, key_after
-from aios.drivers.models.sampling import choose
 from aios.drivers.models.weights import Floats
 
 _SPOKEN = ("<|call|>", "<|arg|>", "<|val|>", "<|item|>", "<|end|>")
@@ -242,8 +241,7 @@ class Engine:
         return 1
 
     def _choose(self, run: Run, logits: Floats, events: list[RunEvent]) -> None:
-        run.answer.grammar.restrict(logits)
-        token = choose(logits, run.answer.sampling, run.answer.num_tokens)
+        token = run.answer.choose(logits)
         run.next_token = token
         self._tokens += 1
         try:

@@ -5,10 +5,15 @@ Owns where an answer ends and what text may be shown. It knows nothing of weight
 
 from collections.abc import Sequence
 
-from aios.abi.messages import Delta, FinishReason, Sampling, ToolCall, ToolSpec, Usage
+import numpy as np
+from msgspec import structs
+from numpy.typing import NDArray
+
+from aios.abi.messages import Delta, FinishReason, Sampling, TokenLogprob, ToolCall, ToolSpec, Usage
 from aios.drivers.llm import Finished
 from aios.drivers.models.call_grammar import CallGrammar
 from aios.drivers.models.chat import ChatFormat
+from aios.drivers.models.sampling import Floats, Sampler, log_softmax
 
 
 class StopStrings:
@@ -56,7 +61,9 @@ class Answer:
         sampling: Sampling,
         window: int,
     ) -> None:
-        self.sampling = sampling
+        self._sampler = Sampler(sampling, prompt)
+        self._num_others = sampling.logprobs
+        """Alternatives to each token that are told; None where no likelihoods are."""
         self.num_tokens = 0
         self.cached_tokens = 0
         self.finish_reason: FinishReason | None = None
@@ -65,6 +72,7 @@ class Answer:
         self.grammar = CallGrammar(chat, callable_tools)
         for token in chat.begun(prompt):
             self.grammar.feed(token)
+        self._chat = chat
         self._end_id = chat.end_id
         self._num_prompt_tokens = len(prompt)
         room = window - len(prompt)
@@ -72,12 +80,29 @@ class Answer:
         self._stops = StopStrings(sampling.stop)
         self._text: list[str] = []
         self._calls: list[ToolCall] = []
+        self._logprobs: list[TokenLogprob] = []
         self._unreported = 0
+        self._unreported_logprobs: list[TokenLogprob] = []
+
+    def choose(self, logits: Floats) -> int:
+        """The next token. Spoils `logits`."""
+        if self._num_others is None or not self.grammar.is_text:
+            self.grammar.restrict(logits)
+            return self._sampler.choose(logits, self.num_tokens)
+        likely = log_softmax(logits)
+        self.grammar.restrict(logits)
+        token = self._sampler.choose(logits, self.num_tokens)
+        if self._chat.surface(token):
+            others = np.argsort(-likely, kind="stable")[: self._num_others]
+            top = tuple(self._logprob(int(other), likely) for other in others if np.isfinite(likely[other]))
+            self._unreported_logprobs.append(structs.replace(self._logprob(token, likely), top=top))
+        return token
 
     def add(self, token: int) -> list[Delta]:
         """Take the next token; what can be shown because of it."""
         self.num_tokens += 1
         self._unreported += 1
+        self._sampler.feed(token)
         self.grammar.feed(token)
         deltas: list[Delta] = []
         for delta in self._parser.feed(token):
@@ -91,7 +116,19 @@ class Answer:
         """The whole answer, once `finish_reason` is set."""
         assert self.finish_reason is not None
         usage = Usage(self._num_prompt_tokens, self.num_tokens, self.cached_tokens)
-        return Finished("".join(self._text), tuple(self._calls), self.finish_reason, usage, model)
+        return Finished(
+            "".join(self._text),
+            tuple(self._calls),
+            self.finish_reason,
+            usage,
+            model,
+            tuple(self._logprobs),
+        )
+
+    def _logprob(self, token: int, likely: NDArray[np.float64]) -> TokenLogprob:
+        surface = self._chat.surface(token)
+        text = surface.decode("utf-8", "replace") if surface else self._chat.name(token)
+        return TokenLogprob(text, float(likely[token]), tuple(surface))
 
     def _show(self, delta: Delta, deltas: list[Delta]) -> None:
         text = self._stops.feed(delta.text)
@@ -107,8 +144,11 @@ class Answer:
         elif not text:
             return
         self._text.append(text)
-        deltas.append(Delta(text, call, self._unreported))
+        logprobs = tuple(self._unreported_logprobs)
+        self._logprobs += logprobs
+        deltas.append(Delta(text, call, self._unreported, logprobs))
         self._unreported = 0
+        self._unreported_logprobs.clear()
 
     def _settle(self, token: int, deltas: list[Delta]) -> None:
         """Decide whether this was the last token, and show what an end sets free."""

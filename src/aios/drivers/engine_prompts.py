@@ -28,6 +28,11 @@ class Prompts:
         """`ContextOverflow` when no token of an answer fits, `InvalidArgument` for what can not be done."""
         if job.response_schema is not None:
             raise InvalidArgument(f"{self._model} does not answer by a response_schema yet; leave it out")
+        if unknown := [token for token in job.sampling.logit_bias if not 0 <= token < self._chat.vocab_size]:
+            raise InvalidArgument(
+                f"logit_bias names token {unknown[0]}; {self._model} has the tokens 0 to "
+                f"{self._chat.vocab_size - 1}"
+            )
         prompt = self.encode(job.messages, job.tools, job.tool_choice)
         if len(prompt) >= self._window:
             limit = self._window - 1

@@ -13,7 +13,7 @@ import msgspec
 from aios.abi.errors import InvalidArgument
 from aios.abi.messages import Message, Sampling, ToolCall, ToolSpec
 from aios.drivers.content import Blob, Link, Part, Text, parts_of
-from aios.drivers.fields import UNCHANGED, renamed
+from aios.drivers.fields import UNCHANGED, renamed, told
 from aios.drivers.llm import Generation
 from aios.drivers.remembered import Remembered
 
@@ -50,6 +50,8 @@ def request_body(
 
 def _config(sampling: Sampling, schema: Json | None) -> Json:
     body: Json = {"temperature": sampling.temperature}
+    names = {"presence_penalty": "presencePenalty", "frequency_penalty": "frequencyPenalty"}
+    body |= renamed(told(sampling, *names), names)
     if sampling.temperature > 0 and sampling.seed is not None:
         body["seed"] = sampling.seed & _SEED_BITS
     if sampling.top_p < 1:

@@ -5,7 +5,17 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from aios.abi.messages import Delta, FinishReason, JsonSchema, Message, Sampling, ToolCall, ToolSpec, Usage
+from aios.abi.messages import (
+    Delta,
+    FinishReason,
+    JsonSchema,
+    Message,
+    Sampling,
+    TokenLogprob,
+    ToolCall,
+    ToolSpec,
+    Usage,
+)
 from aios.drivers.limits import OnLimits
 
 SnapshotKind = Literal["state", "text", "none"]
@@ -43,6 +53,7 @@ class Finished(Struct, frozen=True):
     finish_reason: FinishReason
     usage: Usage
     model: str
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Preempted(Struct, frozen=True):

@@ -28,6 +28,9 @@ class Preset(Struct, frozen=True, kw_only=True):
     seed: str = "seed"
     """What it calls a seed; empty where it takes none. So with the rest."""
     top_k: str = ""
+    min_p: str = ""
+    repetition_penalty: str = ""
+    """This and `min_p` are refused where it has no word for them."""
     max_tokens: str = "max_tokens"
     json_schema: str = "json_schema"
     """`json_object` where it takes no schema, but can be bound to JSON."""
@@ -46,6 +49,8 @@ class Preset(Struct, frozen=True, kw_only=True):
         own = {
             "seed": self.seed,
             "top_k": self.top_k,
+            "min_p": self.min_p,
+            "repetition_penalty": self.repetition_penalty,
             "max_tokens": self.max_tokens,
             "json_schema": self.json_schema,
             "stream_options": "stream_options" if self.stream_usage else "",
@@ -101,12 +106,16 @@ PRESETS: Mapping[str, Preset] = {
         base_url="https://api.together.xyz/v1",
         api_key_env="TOGETHER_API_KEY",
         top_k="top_k",
+        min_p="min_p",
+        repetition_penalty="repetition_penalty",
         source="docs.together.ai/reference/chat-completions-1",
     ),
     "fireworks": Preset(
         base_url="https://api.fireworks.ai/inference/v1",
         api_key_env="FIREWORKS_API_KEY",
         top_k="top_k",
+        min_p="min_p",
+        repetition_penalty="repetition_penalty",
         stream_usage=False,
         source="docs.fireworks.ai/tools-sdks/openai-compatibility",
     ),
@@ -114,6 +123,8 @@ PRESETS: Mapping[str, Preset] = {
         base_url="https://openrouter.ai/api/v1",
         api_key_env="OPENROUTER_API_KEY",
         top_k="top_k",
+        min_p="min_p",
+        repetition_penalty="repetition_penalty",
         source="openrouter.ai/docs/api-reference/streaming, …/errors",
     ),
     "mistral": Preset(
@@ -144,21 +155,28 @@ PRESETS: Mapping[str, Preset] = {
     "vllm": Preset(
         base_url="http://127.0.0.1:8000/v1",
         top_k="top_k",
+        min_p="min_p",
+        repetition_penalty="repetition_penalty",
         source="docs.vllm.ai/en/latest/serving/openai_compatible_server.html",
     ),
     "sglang": Preset(
         base_url="http://127.0.0.1:30000/v1",
         top_k="top_k",
+        min_p="min_p",
+        repetition_penalty="repetition_penalty",
         source="docs.sglang.ai/basic_usage/openai_api_completions.html",
     ),
     "llama.cpp": Preset(
         base_url="http://127.0.0.1:8080/v1",
         top_k="top_k",
+        min_p="min_p",
+        repetition_penalty="repeat_penalty",
         source="github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
     ),
     "lmstudio": Preset(
         base_url="http://127.0.0.1:1234/v1",
         top_k="top_k",
+        repetition_penalty="repeat_penalty",
         source="lmstudio.ai/docs/developer/openai-compat",
     ),
 }

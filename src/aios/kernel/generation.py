@@ -139,4 +139,5 @@ class Generations:
             task.first_run - task.created,
             self._clock.now() - task.created,
             task.num_switches,
+            outcome.logprobs,
         )

@@ -28,6 +28,12 @@ class Choices(TypedDict, total=False):
     temperature: float
     top_p: float
     top_k: int
+    min_p: float
+    repetition_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    logit_bias: dict[int, float]
+    logprobs: int | None
     seed: int | None
     max_tokens: int | None
     stop: Sequence[str]

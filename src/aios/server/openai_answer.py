@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from aios.abi.errors import AiosError
-from aios.abi.messages import Delta, ToolCall, Usage
+from aios.abi.messages import Delta, TokenLogprob, ToolCall, Usage
 from aios.abi.syscalls import LlmAnswer
 from aios.abi.wire import encode
 from aios.server.openai_request import BadField, Chat
@@ -22,7 +22,8 @@ def completion(chat: Chat, answer: LlmAnswer) -> Json:
     message: Json = {"role": "assistant", "content": answer.text, "refusal": None}
     if calls:
         message |= {"content": answer.text or None, "tool_calls": calls}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
+    logprobs = _logprobs(answer.logprobs)
+    choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": answer.finish_reason}
     head = _head("chat.completion", answer.model or chat.model)
     return head | {"choices": [choice], "usage": _usage(answer.usage)}
 
@@ -48,7 +49,7 @@ class Chunks:
             if not (self._chat.only_one_call and self._num_calls):
                 piece["tool_calls"] = [{"index": self._num_calls} | _tool_call(delta.tool_call)]
             self._num_calls += 1
-        return self._chunk(piece) if piece else b""
+        return self._chunk(piece, logprobs=delta.logprobs) if piece else b""
 
     def end(self, answer: LlmAnswer) -> bytes:
         """The last chunks: why it ended, what it took where asked for, and the mark of the end."""
@@ -61,11 +62,18 @@ class Chunks:
             rest.append(event(self._head | {"choices": [], "usage": _usage(answer.usage)}))
         return b"".join(rest) + b"data: [DONE]\n\n"
 
-    def _chunk(self, piece: Json, finish_reason: str | None = None) -> bytes:
+    def _chunk(
+        self, piece: Json, finish_reason: str | None = None, logprobs: tuple[TokenLogprob, ...] = ()
+    ) -> bytes:
         if not self._has_begun:
             self._has_begun = True
             piece = {"role": "assistant", "content": None} | piece
-        choice = {"index": 0, "delta": piece, "logprobs": None, "finish_reason": finish_reason}
+        choice = {
+            "index": 0,
+            "delta": piece,
+            "logprobs": _logprobs(logprobs),
+            "finish_reason": finish_reason,
+        }
         usage = {"usage": None} if self._chat.with_usage else {}
         return event(self._head | {"choices": [choice]} | usage)
 
@@ -101,6 +109,19 @@ def _calls_of(chat: Chat, answer: LlmAnswer) -> tuple[ToolCall, ...]:
 def _tool_call(call: ToolCall) -> Json:
     function = {"name": call.name, "arguments": encode(call.arguments).decode()}
     return {"id": call.id, "type": "function", "function": function}
+
+
+def _logprobs(tokens: tuple[TokenLogprob, ...]) -> Json | None:
+    return {"content": [_token(token) for token in tokens], "refusal": None} if tokens else None
+
+
+def _token(token: TokenLogprob) -> Json:
+    top = [_likely(other) for other in token.top]
+    return _likely(token) | {"top_logprobs": top}
+
+
+def _likely(token: TokenLogprob) -> Json:
+    return {"token": token.token, "logprob": token.logprob, "bytes": list(token.bytes)}
 
 
 def _usage(usage: Usage) -> Json:

@@ -34,11 +34,6 @@ HARMLESS = frozenset(
 
 NEUTRAL: dict[str, Any] = {
     "n": 1,
-    "logprobs": False,
-    "top_logprobs": 0,
-    "frequency_penalty": 0,
-    "presence_penalty": 0,
-    "logit_bias": {},
     "modalities": ["text"],
     "functions": [],
 }
@@ -130,6 +125,13 @@ class _Request(Struct):
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
     seed: int | None = None
     stop: str | list[str] | None = None
     max_tokens: int | None = None
@@ -196,12 +198,25 @@ def _sampling(request: _Request) -> Json:
         "temperature": request.temperature,
         "top_p": request.top_p,
         "top_k": request.top_k,
+        "min_p": request.min_p,
+        "repetition_penalty": request.repetition_penalty,
+        "presence_penalty": request.presence_penalty,
+        "frequency_penalty": request.frequency_penalty,
+        "logit_bias": _bias(request.logit_bias or {}),
+        "logprobs": (request.top_logprobs or 0) if request.logprobs else None,
         # The API takes negative seeds: all that counts is that the same one gives the same answer.
         "seed": None if request.seed is None else request.seed % MAX_SEED,
         "max_tokens": max_tokens,
         "stop": stop,
     }
     return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _bias(bias: dict[str, float]) -> dict[int, float]:
+    try:
+        return {int(token): value for token, value in bias.items()}
+    except ValueError:
+        raise BadField("logit_bias", "tokens are named by their ids, which are whole numbers") from None
 
 
 def _message(index: int, message: _Message) -> Message:

@@ -6,7 +6,16 @@ from msgspec import Meta
 
 from aios.abi.calls.base import Name, Reply, SystemCall
 from aios.abi.calls.scheduling import NO_BUDGET, NO_HINTS, Budget, Hints
-from aios.abi.messages import FinishReason, JsonSchema, Message, Sampling, ToolCall, ToolSpec, Usage
+from aios.abi.messages import (
+    FinishReason,
+    JsonSchema,
+    Message,
+    Sampling,
+    TokenLogprob,
+    ToolCall,
+    ToolSpec,
+    Usage,
+)
 
 
 class LlmGenerate(SystemCall, frozen=True):
@@ -40,6 +49,8 @@ class LlmAnswer(Reply, frozen=True):
     """From the call's creation to its end."""
     num_switches: int = 0
     """How often it was interrupted and resumed."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Of the text's tokens, where they were asked for."""
 
     def to_message(self) -> Message:
         """The answer as the assistant's message of a conversation."""

@@ -41,6 +41,11 @@ class CallGrammar:
         self._not: list[int]
         self._look()
 
+    @property
+    def is_text(self) -> bool:
+        """Whether what comes next is text, and no part of a call."""
+        return self._part == "text"
+
     def feed(self, token: int) -> None:
         """Take the token that was chosen."""
         if token == self._call:

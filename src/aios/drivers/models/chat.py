@@ -55,6 +55,11 @@ class ChatFormat:
         """The bytes that one token stands for; none for a control symbol."""
         return self._surface[token]
 
+    def name(self, token: int) -> str:
+        """The tokenizer's own name of a token."""
+        piece: str = self._model.id_to_piece(token)
+        return piece
+
     def encode(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec] = (), tool_choice: str = "auto"
     ) -> list[int]:

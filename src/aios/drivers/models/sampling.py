@@ -1,15 +1,19 @@
-"""Choosing a token from logits. A plain function of logits, setting, seed and index: it keeps no state.
+"""Choosing the tokens of an answer from logits.
 
-The random number of the i-th token is a hash of (seed, i), so an interruption can't shift it.
+The random number of the i-th token is a hash of (seed, i), and penalties are counted from the tokens: what is
+chosen depends on prompt, setting, seed and the answer so far, and no interruption can shift it.
 """
 
 import struct
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aios.abi.messages import Sampling
+
+Floats = NDArray[np.float32]
 
 _COUNTER = struct.Struct("<QQ")
 
@@ -20,19 +24,75 @@ def uniform(seed: int, index: int) -> float:
     return (int.from_bytes(digest, "little") >> 11) * 2.0**-53
 
 
-def choose(logits: NDArray[np.float32], sampling: Sampling, index: int) -> int:
-    """The token for place `index` of the answer. Greedy at temperature 0; of equals the lowest id."""
-    if sampling.temperature == 0:
-        return int(logits.argmax())
-    weights = _weights(logits, sampling.temperature)
-    if sampling.top_k or sampling.top_p < 1:
-        weights = _cut(weights, sampling.top_k, sampling.top_p)
-    sums = np.cumsum(weights)
-    place = np.searchsorted(sums, uniform(sampling.seed or 0, index) * sums[-1], side="right")
-    return int(min(place, np.flatnonzero(weights)[-1]))
+class Sampler:
+    """Chooses the tokens of one answer to `prompt`; told each by `feed`."""
+
+    def __init__(self, sampling: Sampling, prompt: Sequence[int]) -> None:
+        self._sampling = sampling
+        self._bias = sampling.logit_bias
+        self._is_adjusted = bool(self._bias)
+        self._seen: set[int] | None = None
+        """The tokens of prompt and answer, where repeating them is made dearer or cheaper."""
+        if sampling.repetition_penalty != 1:
+            self._seen = set(prompt)
+            self._is_adjusted = True
+        self._counts: dict[int, int] | None = None
+        """How often each token is in the answer, where that counts."""
+        if sampling.presence_penalty or sampling.frequency_penalty:
+            self._counts = {}
+            self._is_adjusted = True
+
+    def feed(self, token: int) -> None:
+        """Count the token that was chosen."""
+        if self._seen is not None:
+            self._seen.add(token)
+        if self._counts is not None:
+            self._counts[token] = self._counts.get(token, 0) + 1
+
+    def choose(self, logits: Floats, index: int) -> int:
+        """The token for place `index` of the answer. Greedy at temperature 0; of equals the lowest id."""
+        if self._is_adjusted:
+            logits = self.adjusted(logits)
+        sampling = self._sampling
+        if sampling.temperature == 0:
+            return int(logits.argmax())
+        weights = _weights(logits, sampling.temperature)
+        if sampling.min_p:
+            weights[weights < sampling.min_p * weights.max()] = 0
+        if sampling.top_k or sampling.top_p < 1:
+            weights = _cut(weights, sampling.top_k, sampling.top_p)
+        sums = np.cumsum(weights)
+        place = np.searchsorted(sums, uniform(sampling.seed or 0, index) * sums[-1], side="right")
+        return int(min(place, np.flatnonzero(weights)[-1]))
+
+    def adjusted(self, logits: Floats) -> Floats:
+        """The logits after biases and penalties; what was ruled out stays so."""
+        logits = logits.copy()
+        sampling = self._sampling
+        if self._bias:
+            logits[list(self._bias)] += np.fromiter(self._bias.values(), np.float32)
+        if self._seen:
+            seen = np.fromiter(self._seen, np.intp)
+            penalty = np.float32(sampling.repetition_penalty)
+            found = logits[seen]
+            logits[seen] = np.where(found > 0, found / penalty, found * penalty)
+        if self._counts:
+            tokens = np.fromiter(self._counts, np.intp)
+            times = np.fromiter(self._counts.values(), np.float32)
+            off = sampling.frequency_penalty * times + sampling.presence_penalty
+            logits[tokens] -= off.astype(np.float32)
+        return logits
 
 
-def _weights(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+def log_softmax(logits: Floats) -> NDArray[np.float64]:
+    """Natural logarithms of the probabilities that these logits stand for."""
+    wide = logits.astype(np.float64)
+    wide -= wide.max()
+    result: NDArray[np.float64] = wide - np.log(np.exp(wide).sum())
+    return result
+
+
+def _weights(logits: Floats, temperature: float) -> NDArray[np.float64]:
     wide = logits.astype(np.float64)
     with np.errstate(over="ignore"):
         weights: NDArray[np.float64] = np.exp((wide - wide.max()) / temperature)
