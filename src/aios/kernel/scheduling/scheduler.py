@@ -73,6 +73,11 @@ class Resource:
         return len(self.running) < self.num_slots
 
     @property
+    def bears(self) -> float:
+        """How many calls it bears at once, as far as that is known."""
+        return self.num_slots if self.gate is None else min(self.num_slots, self.gate.window)
+
+    @property
     def num_waiting(self) -> int:
         return sum([queue.size for queue in self.draws.values()])
 
@@ -225,7 +230,7 @@ class Scheduler:
         open = [one for one in served_by if one.gate is not None and one.has_room and one.is_sound]
         if len(open) <= 1 or not isinstance(task.call, LlmGenerate):
             return open + [one for one in served_by if one not in open]
-        candidates = [Candidate(one.name, one.load, one.rate * one.num_slots) for one in open]
+        candidates = [Candidate(one.name, one.load, one.rate, one.bears) for one in open]
         order = self._placement.order(candidates, task.call.messages, task.demand.num_in)
         return [self.resources[name] for name in order] + [one for one in served_by if one not in open]
 
@@ -359,7 +364,11 @@ class Scheduler:
         demand = task.demand
         assert demand is not None
         demand.num_reserved = demand.num_tokens
-        demand.expected = max(0.0, demand.num_in + 2.0 * demand.max_out - demand.service)
+        num_in = float(demand.num_in)
+        if isinstance(task.call, LlmGenerate) and self._num_cores > 1:
+            share = self._placement.placed(resource.name, task.call.messages)
+            num_in *= 1 - share if not demand.service else 1
+        demand.expected = max(0.0, num_in + 2.0 * demand.max_out - demand.service)
         resource.load += demand.expected
         gate.enter(now, demand.num_reserved, demand)
         program = demand.program
@@ -371,8 +380,6 @@ class Scheduler:
         self._policy.started(task, now)
         if not demand.service:
             self.programs.began(demand)
-        if isinstance(task.call, LlmGenerate) and self._num_cores > 1:
-            self._placement.placed(resource.name, task.call.messages)
 
     def _goes_before(self, resource: Resource, task: Task) -> bool:
         """Whether a task that waits for `resource` would go before a running one, if that waited, too."""
