@@ -18,6 +18,7 @@ from aios.kernel.config import JournalConfig
 from aios.sdk.agent import Agent, Connection
 from aios.sdk.transport import InProcess
 
+AT_A_TIME = 100
 FIRST = 256
 """Agents that are there before: with them come code, pools and tables that no later one adds."""
 
@@ -27,13 +28,22 @@ async def bytes_per_agent(num_agents: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
         async with kernel_at_once(Path(folder)) as kernel:
             connection = Connection(InProcess(kernel.trap), kernel.operator_token)
-            agents = [await _idle_agent(connection) for _ in range(FIRST)]
+            agents = await _idle_agents(connection, FIRST)
             await _fill_journal(agents[0])
             before = resident_bytes()
-            agents += [await _idle_agent(connection) for _ in range(num_agents)]
+            agents += await _idle_agents(connection, num_agents)
             grown = resident_bytes() - before
             await connection.close()
     return grown // num_agents
+
+
+async def _idle_agents(connection: Connection, num_agents: int) -> list[Agent]:
+    """Some at a time: together they would need more than they keep."""
+    agents: list[Agent] = []
+    while len(agents) < num_agents:
+        some = min(AT_A_TIME, num_agents - len(agents))
+        agents += await asyncio.gather(*(_idle_agent(connection) for _ in range(some)))
+    return agents
 
 
 async def _idle_agent(connection: Connection) -> Agent:

@@ -153,7 +153,7 @@ async def _in_process(pace: Pace) -> tuple[Sliced, Sliced]:
 
     with tempfile.TemporaryDirectory() as folder:
         async with kernel_at_once(Path(folder)) as kernel:
-            tokens = [await _spawn(kernel, index) for index in range(AGENTS)]
+            tokens = await asyncio.gather(*(_spawn(kernel, index) for index in range(AGENTS)))
             trap = await sliced([partial(kernel.trap, token, CALL) for token in tokens], pace.rounds)
             sdk = InProcess(kernel.trap)
             through_sdk = await sliced([partial(sdk.call, token, CALL) for token in tokens], pace.rounds)

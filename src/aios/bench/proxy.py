@@ -7,6 +7,7 @@ alike; a figure is the median over slices. The same upstream at a tenth of its s
 there, slots that stay empty are the kernel's, and not for want of processor time.
 """
 
+import asyncio
 import statistics
 import time
 from collections.abc import AsyncIterator
@@ -212,7 +213,8 @@ async def _ready(num_agents: int) -> AsyncIterator[Ways]:
         relay = await stack.enter_async_context(peer("relay", upstream))
         link = UnixSocket(kernel.address.socket)
         stack.push_async_callback(link.close)
-        tokens = [await _spawn(link, kernel.address.token) for _ in range(num_agents)]
+        spawning = (_spawn(link, kernel.address.token) for _ in range(num_agents))
+        tokens = await asyncio.gather(*spawning)
         connector = aiohttp.TCPConnector(limit=0)
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         yield Ways(

@@ -78,8 +78,9 @@ async def sliced(calls: Sequence[Call], rounds: int) -> Sliced:
             group.create_task(repeat(call, index % HOPS))
     num_passes = _full_passes() - num_passes
     collector_us = 1e6 * num_passes * _full_pass_s() / (rounds * len(calls)) if num_passes else 0.0
-    # In the first round each task is begun, and pools and tables grow.
-    taken = slices.taken[len(calls) // SLICE :]
+    # In the first round tasks are begun, and pools and tables grow; in the last there are ever fewer callers.
+    edge = len(calls) // SLICE
+    taken = slices.taken[edge:-edge]
     whole = [one for one in taken if not one[2]]
     told = whole or taken
     return Sliced(
