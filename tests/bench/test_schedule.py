@@ -5,6 +5,7 @@ import json
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from aios.abi.errors import InvalidArgument
 from aios.bench.report import Result
@@ -169,6 +170,30 @@ def test_every_policy_that_an_experiment_names_brings_a_mix_to_its_end():
 def test_tables_leave_out_columns_that_nobody_has():
     rows = [{"a": 1, "b": None}, {"a": 2.5, "c": "x"}]
     assert report.markdown(rows) == "| a | c |\n| --- | --- |\n| 1 |  |\n| 2.5 | x |"
+
+
+# ---- replicas
+
+
+def test_a_kernel_keeps_conversations_where_they_are_cached():
+    """Both kernels have the same replicas and calls; one is kept from seeing which calls belong together."""
+    programs = workloads.prefixes(0, 60, 0.5, 16)
+    workload = Workload("prefixes", programs, upstream(4, cache_tokens=40_000), replicas=4)
+    sees, blind = (
+        virtual_trial(kernel("fifo", is_forgetful=hidden), workload, 0) for hidden in (False, True)
+    )
+    assert measures.num_lost(sees) == measures.num_lost(blind) == 0
+    assert measures.cached(sees) > measures.cached(blind) + 0.1
+    assert workload.bounds.mean_turnaround_s <= measures.summary(sees).mean_s < measures.summary(blind).mean_s
+
+
+def test_agents_that_stay_with_a_replica_find_their_conversation_there():
+    programs = workloads.prefixes(0, 60, 0.5, 16)
+    workload = Workload("prefixes", programs, upstream(4, cache_tokens=40_000), replicas=4)
+    sticky = structs.replace(ENGINE, is_sticky=True)
+    assert measures.cached(virtual_trial(sticky, workload, 0)) > measures.cached(
+        virtual_trial(ENGINE, workload, 0)
+    )
 
 
 # ---- pictures

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from aios.bench.upstream.ledger import Report
+from aios.bench.upstream.ledger import Report, merged
 from aios.bench.upstream.model import Broken, Refused, Stage, Upstream, UpstreamConfig, Work
+from aios.bench.upstream.prefixes import PrefixCache
 from aios.bench.upstream.quota import span
 from aios.bench.upstream.work import prompt_of, work_in
 from aios.bench.virtual import run_virtual
@@ -75,6 +76,9 @@ def test_a_prompt_carries_its_work_and_is_as_long_as_it_says() -> None:
     assert work_in(prompt_of(work)) == work
     assert len(prompt_of(work)) == 480
     assert work_in("What is a kernel?") is None
+    later = Work(18, 1200, 45, 7, 1000, 2, 300)
+    assert work_in(prompt_of(later)) == later
+    assert len(prompt_of(later, 1000)) == 800
 
 
 def test_a_call_takes_its_time_and_comes_in_pieces() -> None:
@@ -107,6 +111,61 @@ def test_without_ticks_an_answer_comes_in_one_piece() -> None:
 def test_a_configuration_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"needs|above"):
         UpstreamConfig(**wrong)
+
+
+# ---- a prefix cache
+
+CACHED = structs.replace(CONFIG, cache_tokens=1000)
+
+
+def talk(id: int, conversation: int, n_in: int, n_known: int, kind: int = 1) -> Work:
+    return Work(id, n_in, 100, conversation, n_known, kind, 200)
+
+
+def test_what_a_cache_holds_of_a_prompt_is_not_read_again() -> None:
+    first, second, other = talk(1, 7, 300, 200), talk(2, 7, 500, 400), talk(3, 8, 300, 200)
+    client, report = played(CACHED, (0.0, first), (2.0, second), (4.0, other))
+    assert [call.n_hit for call in report.calls] == [0, 400, 200]
+    assert [client.ended[id][0] for id in (1, 2, 3)] == pytest.approx([1.3, 3.1, 5.1])
+    assert report.useful_s == pytest.approx(1.3 + 1.1 + 1.1)
+
+
+def test_a_cache_forgets_the_conversation_that_was_unused_for_longest() -> None:
+    cache = PrefixCache(1000)
+    for conversation in (1, 2):
+        cache.keep(talk(conversation, conversation, 300, 200))
+    cache.take(talk(3, 1, 500, 400))
+    cache.keep(talk(4, 3, 600, 200))
+    assert cache.take(talk(5, 1, 500, 400)) == 400
+    assert cache.take(talk(6, 2, 500, 400)) == 200  # The system prompt alone, which all of them use.
+    assert cache.take(talk(7, 3, 800, 700)) == 700
+    assert cache.take(talk(8, 9, 500, 200, kind=2)) == 0
+    assert cache.take(Work(9, 500, 100)) == 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(250, 900)), max_size=40))
+def test_a_cache_never_holds_more_than_there_is_room_for(turns: list[tuple[int, int]]) -> None:
+    cache = PrefixCache(1000)
+    for number, (conversation, n_in) in enumerate(turns):
+        work = talk(number, conversation, n_in, n_in - 50)
+        assert 0 <= cache.take(work) <= work.n_known
+        cache.keep(work)
+        assert sum(cache._held.values()) == cache._used <= 1000
+
+
+def test_reports_of_several_upstreams_become_one() -> None:
+    _, one = played(CONFIG, *seconds(1, 2, 3))
+    _, other = played(CONFIG, *seconds(4, 5, at_s=0.5))
+    both = merged([one, other])
+    assert_adds_up(both)
+    assert (both.num_calls, both.num_done, both.num_tries) == (5, 4, 5)
+    assert [(point.at_s, point.num_running, point.capacity) for point in both.curve] == [
+        (0.0, 2, 4),
+        (0.5, 4, 4),
+        (1.0, 2, 4),
+        (1.5, 0, 4),
+    ]
+    assert both.capacity_used(0.0, 1.5) == pytest.approx(4 / 6)
 
 
 # ---- slots

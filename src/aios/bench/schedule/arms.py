@@ -7,7 +7,7 @@ run one program: a context whose value makes its calls.
 
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -19,10 +19,11 @@ from aios.abi.messages import Message
 from aios.abi.syscalls import Hints
 from aios.bench.schedule.program import Program, service_left
 from aios.bench.schedule.workload import Workload
-from aios.bench.upstream.direct import Direct, InProcess, Lost, Retries
+from aios.bench.upstream.direct import Direct, InProcess, Lost, Retries, Spread
 from aios.bench.upstream.model import Upstream, UpstreamConfig
-from aios.bench.upstream.work import Work, prompt_of
+from aios.bench.upstream.work import CHARS_PER_TOKEN, Work, prompt_of
 from aios.bench.virtual import UpstreamDriver, virtual_kernel
+from aios.drivers.llm import SnapshotKind
 from aios.kernel.config import Config, CoreConfig, RetryConfig, SchedulerConfig, TenantConfig
 from aios.sdk import transport
 from aios.sdk.client import Client
@@ -48,23 +49,30 @@ class Arm(Protocol):
         ...
 
     def opened(
-        self, upstream: Upstream, workload: Workload, seed: int
+        self, upstreams: Sequence[Upstream], workload: Workload, seed: int
     ) -> AbstractAsyncContextManager[Begin]: ...
 
 
 class DirectArm(Struct, frozen=True):
-    """Agents on their own. `queues`: the engine has a queue of its own and turns nobody away."""
+    """Agents on their own. `queues`: the engine has a queue of its own and turns nobody away.
+
+    Of several replicas they take one by chance, or each the one that its conversation began on.
+    """
 
     name: str
     retries: Retries
     queues: bool = False
+    is_sticky: bool = False
 
     def upstream(self, config: UpstreamConfig) -> UpstreamConfig:
         return structs.replace(config, mode="engine") if self.queues else config
 
     @asynccontextmanager
-    async def opened(self, upstream: Upstream, workload: Workload, seed: int) -> AsyncIterator[Begin]:
-        yield beginning(Direct(InProcess(upstream), self.retries, seed))
+    async def opened(
+        self, upstreams: Sequence[Upstream], workload: Workload, seed: int
+    ) -> AsyncIterator[Begin]:
+        replicas = Spread([InProcess(upstream) for upstream in upstreams], seed, is_sticky=self.is_sticky)
+        yield beginning(Direct(replicas, self.retries, seed))
 
 
 def beginning(direct: Direct) -> Begin:
@@ -88,6 +96,8 @@ class KernelArm(Struct, frozen=True):
     told: Told = "limits"
     says: Says = "nothing"
     can_interrupt: bool = False
+    is_forgetful: bool = False
+    """Whether each call looks like a new conversation, so that nothing can be known of caches."""
     data: Path | None = None
     """Where it keeps what it learns; None for a folder that ends with it."""
 
@@ -95,18 +105,25 @@ class KernelArm(Struct, frozen=True):
         return config
 
     @asynccontextmanager
-    async def opened(self, upstream: Upstream, workload: Workload, seed: int) -> AsyncIterator[Begin]:
-        driver = UpstreamDriver(upstream, model=CORE, snapshot_kind="state" if self.can_interrupt else "none")
+    async def opened(
+        self, upstreams: Sequence[Upstream], workload: Workload, seed: int
+    ) -> AsyncIterator[Begin]:
+        snapshots: SnapshotKind = "state" if self.can_interrupt else "none"
+        core = core_config(workload.upstream, self.told)
+        cores = [structs.replace(core, name=f"{CORE}-{number}") for number in range(len(upstreams))]
+        drivers = {
+            core.name: UpstreamDriver(upstream, model=CORE, snapshot_kind=snapshots)
+            for core, upstream in zip(cores, upstreams, strict=True)
+        }
         with tempfile.TemporaryDirectory(prefix="aios-schedule-", dir=memory_folder()) as folder:
-            core = core_config(upstream.config, self.told)
-            config = self.config(self.data or Path(folder), core, workload, seed)
-            async with virtual_kernel(config, {CORE: driver}) as kernel:
+            config = self.config(self.data or Path(folder), cores, workload, seed)
+            async with virtual_kernel(config, drivers) as kernel:
                 yield self.beginning(transport.InProcess(kernel.trap), kernel.operator_token)
 
-    def config(self, data: Path, core: CoreConfig, workload: Workload, seed: int) -> Config:
+    def config(self, data: Path, cores: Sequence[CoreConfig], workload: Workload, seed: int) -> Config:
         tenants = {name: TenantConfig(weight=weight) for name, weight in workload.weights.items()}
         return Config(
-            data=data, seed=seed, cores=(core,), scheduler=self.scheduler, tenants=tenants, retry=PATIENT
+            data=data, seed=seed, cores=tuple(cores), scheduler=self.scheduler, tenants=tenants, retry=PATIENT
         )
 
     def beginning(self, way: transport.Transport, token: str) -> Begin:
@@ -120,7 +137,7 @@ class KernelArm(Struct, frozen=True):
             client = Client(way, spawned.token)
             try:
                 yield lambda step, work: client.llm.generate(
-                    Message("user", prompt_of(work)),
+                    self._messages(program, step, work),
                     max_tokens=limit_of(work),
                     hints=self._hints(program, step),
                 )
@@ -130,6 +147,13 @@ class KernelArm(Struct, frozen=True):
 
         return begin
 
+    def _messages(self, program: Program, step: int, work: Work) -> list[Message]:
+        """The conversation so far, and what is asked now."""
+        if not work.conversation:
+            return [Message("user", prompt_of(work))]
+        messages = conversation(program, step, work)
+        return [Message("system", f"call {work.id}"), *messages] if self.is_forgetful else messages
+
     def _hints(self, program: Program, step: int) -> Hints:
         match self.says:
             case "steps":
@@ -138,6 +162,18 @@ class KernelArm(Struct, frozen=True):
                 return Hints(work_left=service_left(program, step))
             case _:
                 return Hints()
+
+
+def conversation(program: Program, step: int, work: Work) -> list[Message]:
+    """The system prompt, what was said in the steps before, and the newest question."""
+    messages = [Message("system", f"kind {work.kind} ".ljust(CHARS_PER_TOKEN * work.n_shared, "."))]
+    n_before = work.n_shared
+    for earlier in program.steps[:step]:
+        said = earlier.works[0]
+        answer = Message("assistant", "word" * said.n_out)
+        messages += [Message("user", prompt_of(said, n_before)), answer]
+        n_before = said.num_tokens
+    return [*messages, Message("user", prompt_of(work, n_before))]
 
 
 def memory_folder() -> str | None:

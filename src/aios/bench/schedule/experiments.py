@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from aios.bench.schedule.bench import Bench
-from aios.bench.schedule.orders import chains, deadlines, heavy, mix, recorded
+from aios.bench.schedule.orders import chains, deadlines, heavy, mix, prefixes, recorded
 from aios.bench.schedule.swarms import ablation, exhaustion, failures, shift, swarm
 from aios.bench.schedule.tenants import fair, noisy
 
@@ -13,6 +13,7 @@ EXPERIMENTS: dict[str, Callable[[Bench], None]] = {
     "mix": mix,
     "chains": chains,
     "deadlines": deadlines,
+    "prefixes": prefixes,
     "fair": fair,
     "noisy": noisy,
     "exhaustion": exhaustion,

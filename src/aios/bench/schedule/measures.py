@@ -90,6 +90,13 @@ def on_time(trial: Trial) -> float:
     return len(met) / len(due) if due else 1.0
 
 
+def cached(trial: Trial) -> float:
+    """Share of the prompts' tokens that servers' caches held."""
+    calls = trial.report.calls
+    total = sum(call.n_in for call in calls)
+    return sum(call.n_hit for call in calls) / total if total else 0.0
+
+
 # ---- slots
 
 

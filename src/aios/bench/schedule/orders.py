@@ -5,6 +5,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from msgspec import structs
+
 from aios.bench.schedule import measures, pictures, trace, workloads
 from aios.bench.schedule.arms import Arm, memory_folder
 from aios.bench.schedule.bench import Bench
@@ -92,6 +94,36 @@ def _learnt(bench: Bench, workload: Workload, seed: int, size: int) -> Trial:
         before = Workload("chains, to learn from", workloads.chains(seed + 1000, size), upstream())
         compete(bench, before, [arm], seed)
         return compete(bench, workload, [arm], seed)[arm.name]
+
+
+CACHE_TOKENS = 120_000
+"""Of each replica: room for about forty conversations, of some hundred that go on at the same time."""
+
+
+def prefixes(bench: Bench) -> None:
+    """Four replicas with a prefix cache each: who keeps conversations where their beginning is cached.
+
+    `sticky` is what a load balancer does that hashes the conversation. The kernel that is blind has the same
+    placement, but each call looks to it like a new conversation.
+    """
+    size = 200 if bench.quick else 1500
+    arms: list[Arm] = [
+        structs.replace(ENGINE, name="engine queues, random"),
+        structs.replace(ENGINE, name="engine queues, sticky", is_sticky=True),
+        kernel("fifo", note="blind to caches", is_forgetful=True),
+        kernel("fifo"),
+        structs.replace(OURS, name="kernel, plas, blind to caches", is_forgetful=True),
+        OURS,
+    ]
+    for load in (0.7,) if bench.quick else (0.5, 0.7, 0.9):
+        programs = workloads.prefixes(bench.seed, size, load, 4 * 8)
+        config = upstream(8, cache_tokens=CACHE_TOKENS)
+        workload = Workload(f"shared beginnings at {load}", programs, config, replicas=4)
+        found = compete(bench, workload, arms)
+        for row, trial in zip(bench.rows[-len(arms) :], found.values(), strict=True):
+            row["cached"] = round(measures.cached(trial), 4)
+        title = f"{size:,} conversations at load {load}, 4 replicas of 8 slots with a cache each"
+        bench.draw("prefixes", pictures.means(title, found.values(), workload.bounds.mean_turnaround_s))
 
 
 def deadlines(bench: Bench) -> None:

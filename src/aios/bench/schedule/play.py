@@ -9,6 +9,7 @@ from aios.bench.schedule.arms import LOST, Arm, Begin, Caller
 from aios.bench.schedule.program import Program, Step
 from aios.bench.schedule.records import CallRecord, ProgramRecord, Trial, call_record, join
 from aios.bench.schedule.workload import Workload, speed_of
+from aios.bench.upstream.ledger import merged
 from aios.bench.upstream.model import Upstream
 from aios.bench.virtual import run_virtual
 
@@ -23,14 +24,16 @@ def virtual_trial(arm: Arm, workload: Workload, seed: int) -> Trial:
 
 async def _trial(arm: Arm, workload: Workload, seed: int) -> Trial:
     loop = asyncio.get_running_loop()
-    upstream = Upstream(arm.upstream(workload.upstream))
+    config = arm.upstream(workload.upstream)
+    upstreams = [Upstream(config) for _ in range(workload.replicas)]
     player = Player(loop.time())
-    async with arm.opened(upstream, workload, seed) as begin:
+    async with arm.opened(upstreams, workload, seed) as begin:
         await player.play(workload.programs, begin)
-        report = upstream.report()
-    upstream.close()
-    join(player.calls, report, speed_of(upstream.config))
-    slots = upstream.config.slots
+        report = merged([upstream.report() for upstream in upstreams])
+    for upstream in upstreams:
+        upstream.close()
+    join(player.calls, report, speed_of(config))
+    slots = config.slots * workload.replicas
     return Trial(workload.name, arm.name, seed, slots, player.programs, player.calls, report)
 
 

@@ -38,13 +38,16 @@ class Program(Struct, frozen=True):
 
 
 class Speed(Struct, frozen=True):
-    """How long a call holds a slot: seconds for a token of its prompt and one of its answer."""
+    """How long a call holds a slot: seconds for a token of its prompt and one of its answer.
+
+    What an endless cache would hold of a prompt takes no time, so that bounds hold for any cache.
+    """
 
     prefill_s: float
     decode_s: float
 
     def service_s(self, work: Work) -> float:
-        return work.n_in * self.prefill_s + work.n_out * self.decode_s
+        return (work.n_in - work.n_known) * self.prefill_s + work.n_out * self.decode_s
 
     def work_s(self, programs: Iterable[Program]) -> float:
         """Slot-seconds that all calls need together: W."""

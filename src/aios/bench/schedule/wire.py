@@ -110,6 +110,6 @@ async def _kernel(
 ) -> AsyncIterator[Begin]:
     core = core_config(workload.upstream, arm.told, kind="openai", base_url=remote.url)
     with tempfile.TemporaryDirectory(prefix="aios-wire-") as folder:
-        config = arm.config(Path(folder), core, workload, seed)
+        config = arm.config(Path(folder), [core], workload, seed)
         async with Kernel(config) as kernel:
             yield arm.beginning(transport.InProcess(kernel.trap), kernel.operator_token)

@@ -17,6 +17,8 @@ class Workload(Struct, frozen=True):
     programs: list[Program]
     upstream: UpstreamConfig
     weights: dict[str, float] = {}
+    replicas: int = 1
+    """How many such upstreams there are."""
 
     @property
     def bounds(self) -> Bounds:
@@ -24,7 +26,7 @@ class Workload(Struct, frozen=True):
         burst = config.burst_s / 60
         rates = Rates(config.rpm, config.tpm, config.rpm * burst, config.tpm * burst)
         changes = [(stage.at_s, stage.slots) for stage in config.stages]
-        return bounds_of(self.programs, speed_of(config), config.slots, rates, changes)
+        return bounds_of(self.programs, speed_of(config), config.slots * self.replicas, rates, changes)
 
     @property
     def tokens_running(self) -> int:

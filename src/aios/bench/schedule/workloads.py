@@ -40,8 +40,11 @@ class Draw:
     def count(self, median: float, sigma: float, most: int, least: int = 1) -> int:
         return min(most, max(least, round(self.lognormal(median, sigma))))
 
+    def next_id(self) -> int:
+        return next(self._ids)
+
     def work(self, n_in: int, n_out: int) -> Work:
-        return Work(next(self._ids), max(1, min(n_in, MAX_PROMPT)), max(1, min(n_out, MAX_ANSWER)))
+        return Work(self.next_id(), max(1, min(n_in, MAX_PROMPT)), max(1, min(n_out, MAX_ANSWER)))
 
     def answer(self, median: float = 200.0, sigma: float = 0.8) -> int:
         return self.count(median, sigma, MAX_ANSWER, least=8)
@@ -214,6 +217,30 @@ def even(seed: int, num_programs: int, steps: int, n_in: int, n_out: int) -> lis
         )
         for number in range(num_programs)
     ]
+
+
+NUM_KINDS = 4
+SHARED_TOKENS = 1500
+
+
+def prefixes(seed: int, num_programs: int, load: float, slots: int) -> list[Program]:
+    """Conversations that grow, begun with one of four long system prompts: most of it was read before.
+
+    The load is what would be needed if all of that were cached.
+    """
+
+    def make(draw: Draw, number: int, arrival_s: float) -> Program:
+        kind, steps = draw.random.randint(1, NUM_KINDS), draw.count(5.0, 0.6, 20, least=2)
+        made: list[Step] = []
+        n_in = n_known = SHARED_TOKENS
+        for step in range(steps):
+            n_in, n_out = n_in + draw.count(250.0, 0.7, 2000, least=50), draw.answer(120.0)
+            work = Work(draw.next_id(), n_in, n_out, number + 1, n_known, kind, SHARED_TOKENS)
+            made.append(Step((work,), draw.lognormal(2.0, 1.0) if step < steps - 1 else 0.0))
+            n_in = n_known = n_in + n_out
+        return Program(number, arrival_s, tuple(made), kind=f"kind-{kind}")
+
+    return at_load(seed, num_programs, load, slots, make)
 
 
 # ---- arrivals

@@ -41,6 +41,8 @@ class UpstreamConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Whether rate headers and Retry-After are sent."""
     burn_share: float = 1.0
     """What a rejected call costs under `burn`, of what it would have cost."""
+    cache_tokens: int = 0
+    """Room of a prefix cache; what it holds of a prompt is not read again."""
     memory_tokens: int = 0
     """Room for prompts and answers, under `memory`."""
     stages: tuple[Stage, ...] = ()
@@ -65,6 +67,7 @@ class UpstreamConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         else:
             _require(self.slots > 0, f"mode {self.mode} needs slots")
         _require(self.mode != "memory" or self.memory_tokens > 0, "mode memory needs memory_tokens")
+        _require(self.mode != "memory" or not self.cache_tokens, "mode memory needs cache_tokens 0")
         _require(self.mode != "shift" or bool(self.stages), "mode shift needs stages")
         _require(self.decode_s_per_token > 0, "decode times are above 0")
         _require(self.tick_s > 0 or self.mode != "memory", "mode memory needs ticks, to see what fits")

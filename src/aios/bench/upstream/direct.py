@@ -6,6 +6,7 @@ does unless told otherwise, and so a failure in the middle can be tried again.
 
 import asyncio
 import random
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
@@ -42,6 +43,22 @@ class InProcess:
             if broken.body:
                 raise Refused(503, broken.body) from None
             raise
+
+
+class Spread:
+    """An `Endpoint` that is several: each call goes to one by chance, or to its conversation's own."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], seed: int, *, is_sticky: bool) -> None:
+        self._endpoints = endpoints
+        self._draw = random.Random(seed)
+        self._is_sticky = is_sticky
+
+    async def answer(self, work: Work) -> None:
+        if self._is_sticky and work.conversation:
+            chosen = random.Random(work.conversation).randrange(len(self._endpoints))
+        else:
+            chosen = self._draw.randrange(len(self._endpoints))
+        await self._endpoints[chosen].answer(work)
 
 
 class OverHttp:

@@ -6,6 +6,7 @@ Pure: `now` is an argument, in seconds of one clock; reports count from the ledg
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -34,9 +35,11 @@ class Record(Struct):
     slot_s: float = 0.0
     """Slot-seconds that went into it."""
     num_pauses: int = 0
+    n_hit: int = 0
+    """Tokens of its prompt that the server's cache held."""
 
 
-class Point(Struct, frozen=True, array_like=True):
+class Point(Struct, frozen=True, array_like=True, order=True):
     """How things stand from a moment on, until the next."""
 
     at_s: float
@@ -48,7 +51,7 @@ class Point(Struct, frozen=True, array_like=True):
     capacity: float
 
 
-class Refusal(Struct, frozen=True, array_like=True):
+class Refusal(Struct, frozen=True, array_like=True, order=True):
     at_s: float
     id: int
     reason: str
@@ -117,6 +120,51 @@ class Report(Struct, frozen=True):
             return []
         pieces = [(point, after.at_s) for point, after in pairwise(self.curve)]
         return [*pieces, (self.curve[-1], self.span_s)]
+
+
+def merged(reports: Sequence[Report]) -> Report:
+    """Of several upstreams, begun at the same time, as if they were one."""
+    if len(reports) == 1:
+        return reports[0]
+    total: Counter[str] = Counter()
+    ids: set[int] = set()
+    for report in reports:
+        total.update(report.num_refused)
+        ids |= {call.id for call in report.calls} | {refusal.id for refusal in report.refusals}
+    return Report(
+        span_s=max(report.span_s for report in reports),
+        capacity_s=sum(report.capacity_s for report in reports),
+        useful_s=sum(report.useful_s for report in reports),
+        wasted_s=sum(report.wasted_s for report in reports),
+        open_s=sum(report.open_s for report in reports),
+        idle_s=sum(report.idle_s for report in reports),
+        num_calls=len(ids),
+        num_tries=sum(report.num_tries for report in reports),
+        num_done=sum(report.num_done for report in reports),
+        num_refused=dict(total),
+        calls=tuple(call for report in reports for call in report.calls),
+        refusals=tuple(sorted(refusal for report in reports for refusal in report.refusals)),
+        curve=_summed([report.curve for report in reports]),
+    )
+
+
+def _summed(curves: Sequence[Sequence[Point]]) -> tuple[Point, ...]:
+    """A point wherever one of the curves has one."""
+    now = [curve[0] for curve in curves]
+    changes = sorted((point.at_s, number, point) for number, curve in enumerate(curves) for point in curve)
+    summed: list[Point] = []
+    for at_s, number, point in changes:
+        now[number] = point
+        if summed and summed[-1].at_s == at_s:
+            summed.pop()
+        sums = (
+            sum(one.num_running for one in now),
+            sum(one.num_waiting for one in now),
+            sum(one.busy for one in now),
+            sum(one.capacity for one in now),
+        )
+        summed.append(Point(at_s, *sums))
+    return tuple(summed)
 
 
 class Ledger:

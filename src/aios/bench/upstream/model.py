@@ -13,8 +13,11 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable
 
+from msgspec import structs
+
 from aios.bench.upstream.config import Stage, UpstreamConfig
 from aios.bench.upstream.ledger import Ledger, Outcome, Record, Report
+from aios.bench.upstream.prefixes import PrefixCache
 from aios.bench.upstream.quota import Quota
 from aios.bench.upstream.refusing import (
     Broken,
@@ -40,6 +43,7 @@ class Call:
 
     def __init__(self, work: Work, record: Record, cut_s: float) -> None:
         self.work = work
+        """What is to be done: of its prompt, once it has begun, only what no cache holds."""
         self.record = record
         self.cut_s = cut_s
         """Work after which its connection breaks; more than it needs where it does not."""
@@ -74,6 +78,7 @@ class Upstream:
         """In the order in which they got their slots."""
         self._waiting: deque[Call] = deque()
         self._held = 0
+        self._cache = PrefixCache(config.cache_tokens)
         self._tries: Counter[int] = Counter()
         self._quota = Quota(config.rpm, config.tpm, config.burst_s, self._at)
         self.ledger = Ledger(self._at, config.slots)
@@ -105,7 +110,11 @@ class Upstream:
             on_let_in()
             await self._enter(call)
             is_whole = await self._generate(call, emit, must_yield)
-            outcome = "done" if is_whole else "open"
+            if is_whole:
+                outcome = "done"
+                self._cache.keep(work)
+            else:
+                outcome = "open"
         except Broken as broken:
             outcome = "killed" if broken.body else "broken"
             raise
@@ -214,10 +223,17 @@ class Upstream:
 
     def _begin(self, call: Call) -> None:
         self._tally()
+        if call.record.began_s is None:
+            self._look_up(call)
         call.mark = self._full_s
         self._running[call] = None
         self.ledger.began(self._at, call.record)
         self._stands()
+
+    def _look_up(self, call: Call) -> None:
+        call.record.n_hit = num_held = self._cache.take(call.work)
+        if num_held:
+            call.work = structs.replace(call.work, n_in=call.work.n_in - num_held)
 
     def _leave(self, call: Call) -> None:
         """Give back what it holds, wherever it stands. Harmless when it holds nothing."""
