@@ -38,4 +38,6 @@ def told(sampling: Sampling, *known: str) -> dict[str, Any]:
 
 def renamed(body: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
     """`body` with the names that `fields` gives; one that it gives no name is left out."""
+    if not fields:
+        return dict(body)
     return {fields.get(name, name): value for name, value in body.items() if fields.get(name, name)}

@@ -101,6 +101,8 @@ _HEADERS = tuple(
     for name, bucket in buckets
 )
 
+_NAMES = frozenset(name for three in _HEADERS for name in (three.limit, three.remaining, three.reset))
+
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|d|h|m|s)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
@@ -129,10 +131,12 @@ def reset_after(headers: Mapping[str, str], now: float) -> float | None:
 
 def is_any_told(headers: Mapping[str, str]) -> bool:
     """Whether there is any rate header at all, readable or not."""
-    return any(three.are_in(headers) for three in _HEADERS)
+    return not _NAMES.isdisjoint(map(str.lower, headers))
 
 
 def _told(headers: Mapping[str, str], now: float) -> Iterator[_Told]:
+    if not is_any_told(headers):
+        return  # Most endpoints: the names are looked for in one pass.
     for three in _HEADERS:
         if three.are_in(headers):
             yield _Told(

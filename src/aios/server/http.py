@@ -6,6 +6,7 @@ an answer together with the first piece of its body.
 
 import asyncio
 from collections.abc import Callable
+from itertools import chain
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -75,7 +76,7 @@ class HttpConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._stop_waiting()
         self._is_in_head, self._head_bytes = False, 0
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
+        if len(self.url) + sum(map(len, chain.from_iterable(self.headers))) > MAX_HEAD:
             raise ValueError("the head is too large")  # the parser's caller answers it with 400
         self.scope[CLIENT] = self  # type: ignore[literal-required]
         super().on_headers_complete()
