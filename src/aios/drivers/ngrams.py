@@ -1,59 +1,42 @@
-"""Texts as sets of hashed character n-grams: likeness without a model.
+"""Words as sets of hashed character n-grams: likeness without a model.
 
-`colour` meets `colours` and `color` because most of their n-grams are the same. N-grams do not cross words; a
-word's begin and end count as letters of it. They are hashed into 32 bits (Weinberger and others, Feature
-Hashing for Large Scale Multitask Learning, ICML 2009). Knows neither where texts are kept nor whose they are.
+`colour` is like `color`, and `pasword` like `password`, because most of their n-grams are the same. A word's
+begin and end count as letters of it. N-grams are hashed into 32 bits (Weinberger and others, Feature Hashing
+for Large Scale Multitask Learning, ICML 2009). Knows neither texts nor where they are kept.
 """
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-GRAM_SIZES = (3, 4)
-PIECE = 256 * 1024
-"""Letters taken at a time, give or take a text: what that needs is some 50 times as large."""
+GRAM_SIZES = (2, 3)
+MIN_LETTERS = 4
+"""Shorter words have no n-grams: too many others would be like them."""
+MAX_LETTERS = 32
+"""Of a word, what is looked at."""
+PLACE_BITS = np.uint64(32)
 
-_WORD = re.compile(r"\w+")
-_SPACE = ord(" ")
 _FNV_PRIME = np.uint32(16_777_619)
 
 Codes = NDArray[np.uint64]
 
 
-def grams_of(texts: Sequence[str], max_letters: int) -> Codes:
-    """Each distinct n-gram of each text's first `max_letters`, as `hash << 16 | the text's place`; sorted.
-
-    There may be at most 65,536 texts.
-    """
-    pieces: list[Codes] = []
-    start = num_letters = 0
-    for end, text in enumerate(texts, 1):
-        num_letters += min(len(text), max_letters)
-        if num_letters >= PIECE or end == len(texts):
-            pieces.append(_grams([one[:max_letters] for one in texts[start:end]], start))
-            start, num_letters = end, 0
-    codes = np.concatenate(pieces) if pieces else np.zeros(0, np.uint64)
-    codes.sort()
-    return codes
-
-
-def _grams(texts: Sequence[str], first: int) -> Codes:
-    padded = [f" {' '.join(_WORD.findall(text.casefold()))} " for text in texts]
+def grams_of(words: Sequence[str]) -> Codes:
+    """The distinct n-grams of each word, as `hash << 32 | the word's place in words`; sorted."""
+    padded = [f" {word[:MAX_LETTERS]} " for word in words]
     letters = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), np.uint32)
-    places = np.arange(first, first + len(texts), dtype=np.uint64)
-    text_of = np.repeat(places, [len(text) for text in padded])
-    is_inside = letters != _SPACE
+    lengths = np.array([len(word) for word in padded], np.intp)
+    place_of = np.repeat(np.arange(len(words), dtype=np.uint64), lengths)
+    is_long = np.repeat(lengths >= MIN_LETTERS + 2, lengths)
+    left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(letters))
     found: list[Codes] = []
     for size in GRAM_SIZES:
         num_grams = max(len(letters) - size + 1, 0)
-        gram = np.zeros(num_grams, np.uint32)
-        is_gram = np.ones(num_grams, np.bool_)
+        gram = np.full(num_grams, size, np.uint32)
         for offset in range(size):
             gram = (gram ^ letters[offset : offset + num_grams]) * _FNV_PRIME
-            if 0 < offset < size - 1:
-                is_gram &= is_inside[offset : offset + num_grams]
         gram ^= gram >> np.uint32(15)
-        found.append(((gram.astype(np.uint64) << np.uint64(16)) | text_of[:num_grams])[is_gram])
+        codes = (gram.astype(np.uint64) << PLACE_BITS) | place_of[:num_grams]
+        found.append(codes[is_long[:num_grams] & (left[:num_grams] >= size)])
     return np.unique(np.concatenate(found))

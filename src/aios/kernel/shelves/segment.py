@@ -15,20 +15,21 @@ from numpy.typing import NDArray
 
 from aios.kernel.shelves.terms import (
     KIND_SHIFT,
-    LIKENESS_LETTERS,
+    MARK,
     MAX_PLACES,
     PLACE_SHIFT,
     Keys,
     Tokenize,
-    grams_in,
     mark_key,
     word_key,
 )
 
 Bools = NDArray[np.bool_]
 Places = NDArray[np.uint16]
+Counts = NDArray[np.uint8]
 _PLACE_BITS = np.uint64(MAX_PLACES - 1)
 _SHIFT = np.uint64(PLACE_SHIFT)
+_FIRST_MARK = np.uint64(MARK << KIND_SHIFT)
 
 
 class Document(Struct, frozen=True):
@@ -49,8 +50,6 @@ class Columns(Struct, frozen=True):
     stamps: NDArray[np.int64]
     lengths: NDArray[np.int64]
     """In words."""
-    num_grams: NDArray[np.int64]
-    """Distinct ones."""
     times: NDArray[np.float64]
     expires: NDArray[np.float64]
 
@@ -58,22 +57,12 @@ class Columns(Struct, frozen=True):
         return Columns(*(getattr(self, name)[order] for name in self.__struct_fields__))
 
 
-class Found(Struct, frozen=True):
-    """Postings of several terms, one after another."""
-
-    terms: NDArray[np.intp]
-    """Which of the terms asked for, for each posting."""
-    places: Places
-    counts: NDArray[np.uint8]
-    """How often, of words; empty for other terms."""
-
-
 class Postings(Protocol):
     """Where the postings of a segment are; those of words come first, and have counts."""
 
     def places(self, connection: apsw.Connection, begin: int, end: int) -> Places: ...
 
-    def counts(self, connection: apsw.Connection, begin: int, end: int) -> NDArray[np.uint8]: ...
+    def counts(self, connection: apsw.Connection, begin: int, end: int) -> Counts: ...
 
     @property
     def num_bytes(self) -> int: ...
@@ -83,12 +72,12 @@ class Held(Struct, frozen=True):
     """Postings in memory."""
 
     all_places: Places
-    all_counts: NDArray[np.uint8]
+    all_counts: Counts
 
     def places(self, connection: apsw.Connection, begin: int, end: int) -> Places:
         return self.all_places[begin:end]
 
-    def counts(self, connection: apsw.Connection, begin: int, end: int) -> NDArray[np.uint8]:
+    def counts(self, connection: apsw.Connection, begin: int, end: int) -> Counts:
         return self.all_counts[begin:end]
 
     @property
@@ -100,7 +89,10 @@ class Segment(Struct, frozen=True):
     """`starts` says where the postings of each key begin; its last is where all end."""
 
     keys: Keys
+    """Of words first, then of marks."""
     starts: NDArray[np.int64]
+    words: str
+    """The words themselves in the order of their keys, a line each."""
     columns: Columns
     postings: Postings
 
@@ -114,11 +106,17 @@ class Segment(Struct, frozen=True):
     @property
     def num_bytes(self) -> int:
         columns = sum(getattr(self.columns, name).nbytes for name in self.columns.__struct_fields__)
-        return int(self.keys.nbytes + self.starts.nbytes + columns + self.postings.num_bytes)
+        own = self.keys.nbytes + self.starts.nbytes + len(self.words)
+        return int(own + columns + self.postings.num_bytes)
+
+    @property
+    def num_words(self) -> int:
+        """Distinct ones."""
+        return int(np.searchsorted(self.keys, _FIRST_MARK))
 
     @property
     def num_word_postings(self) -> int:
-        return int(self.starts[np.searchsorted(self.keys, np.uint64(1 << KIND_SHIFT))])
+        return int(self.starts[self.num_words])
 
     def places_of(self, stamps: NDArray[np.int64]) -> NDArray[np.intp]:
         """The places of those of the stamps that are here."""
@@ -128,27 +126,23 @@ class Segment(Struct, frozen=True):
         found: NDArray[np.intp] = places[self.columns.stamps[places] == stamps]
         return found
 
-    def find(self, connection: apsw.Connection, keys: Keys) -> Found:
-        """The postings of words, or of other terms: of one kind at a time."""
+    def ranges(self, keys: Keys) -> list[tuple[int, int]]:
+        """Where the postings of each key begin and end; the same number twice where there are none."""
+        if not len(self.keys):
+            return [(0, 0)] * len(keys)
         at = np.searchsorted(self.keys, keys)
         at[at == len(self.keys)] = 0
-        is_here = self.keys[at] == keys if len(self.keys) else np.zeros(len(keys), np.bool_)
-        terms = np.flatnonzero(is_here)
-        begins, ends = self.starts[at[terms]], self.starts[at[terms] + 1]
-        ranges = list(zip(begins.tolist(), ends.tolist(), strict=True))
-        places = [self.postings.places(connection, *one) for one in ranges]
-        are_words = bool(len(keys)) and int(keys[0]) >> KIND_SHIFT == 0
-        counts = [self.postings.counts(connection, *one) for one in ranges] if are_words else []
-        return Found(
-            np.repeat(terms, ends - begins),
-            np.concatenate(places) if places else np.zeros(0, np.uint16),
-            np.concatenate(counts) if counts else np.zeros(0, np.uint8),
-        )
+        is_here = self.keys[at] == keys
+        begins = self.starts[at]
+        ends = np.where(is_here, self.starts[at + 1], begins)
+        return list(zip(begins.tolist(), ends.tolist(), strict=True))
 
     def marked(self, connection: apsw.Connection, mark: str) -> Bools:
         """Which documents carry a mark, by place."""
         found = np.zeros(len(self), np.bool_)
-        found[self.find(connection, np.array([mark_key(mark)], np.uint64)).places] = True
+        ((begin, end),) = self.ranges(np.array([mark_key(mark)], np.uint64))
+        if begin < end:
+            found[self.postings.places(connection, begin, end)] = True
         return found
 
 
@@ -157,22 +151,23 @@ def build(tokenize: Tokenize, documents: Sequence[Document]) -> Segment:
     word_codes: list[int] = []
     mark_codes: list[int] = []
     lengths: list[int] = []
+    words: set[str] = set()
     for place, document in enumerate(documents):
         found = tokenize(document.text)
         lengths.append(len(found))
+        words.update(found)
         word_codes += [word_key(word) << PLACE_SHIFT | place for word in found]
         mark_codes += [mark_key(mark) << PLACE_SHIFT | place for mark in document.marks]
-    words, counts = np.unique(np.array(word_codes, np.uint64), return_counts=True)
-    grams = grams_in([document.text for document in documents], LIKENESS_LETTERS)
+    codes, counts = np.unique(np.array(word_codes, np.uint64), return_counts=True)
     columns = Columns(
         np.array([document.stamp for document in documents], np.int64),
         np.array(lengths, np.int64),
-        np.bincount((grams & _PLACE_BITS).astype(np.intp), minlength=len(documents)),
         np.array([document.time for document in documents], np.float64),
         np.array([document.expires for document in documents], np.float64),
     )
-    others = np.concatenate([grams, np.unique(np.array(mark_codes, np.uint64))])
-    return _packed(columns, words, np.minimum(counts, 255).astype(np.uint8), others)
+    marks = np.unique(np.array(mark_codes, np.uint64))
+    by_key = {word_key(word): word for word in words}
+    return _packed(columns, codes, np.minimum(counts, 255).astype(np.uint8), marks, by_key)
 
 
 def merge(connection: apsw.Connection, parts: Sequence[tuple[Segment, Bools]]) -> Segment:
@@ -184,7 +179,8 @@ def merge(connection: apsw.Connection, parts: Sequence[tuple[Segment, Bools]]) -
     order = np.argsort(together.stamps, kind="stable")
     new_place = np.empty(len(order), np.uint64)
     new_place[order] = np.arange(len(order), dtype=np.uint64)
-    words, counts, others = [], [], []
+    words, counts, marks = [], [], []
+    by_key: dict[int, str] = {}
     first = 0
     for (segment, is_alive), places in zip(parts, kept, strict=True):
         moved = np.zeros(len(segment), np.uint64)
@@ -194,12 +190,14 @@ def merge(connection: apsw.Connection, parts: Sequence[tuple[Segment, Bools]]) -
         num_words = segment.num_word_postings
         words.append(codes[:num_words][stays[:num_words]])
         counts.append(segment.postings.counts(connection, 0, num_words)[stays[:num_words]])
-        others.append(codes[num_words:][stays[num_words:]])
+        marks.append(codes[num_words:][stays[num_words:]])
+        keys = segment.keys[: segment.num_words].tolist()
+        by_key.update(zip(keys, segment.words.splitlines(), strict=True))
     word_codes = np.concatenate(words)
-    by_key = np.argsort(word_codes, kind="stable")
-    other_codes = np.concatenate(others)
-    other_codes.sort()
-    return _packed(together.take(order), word_codes[by_key], np.concatenate(counts)[by_key], other_codes)
+    by_code = np.argsort(word_codes, kind="stable")
+    mark_codes = np.sort(np.concatenate(marks))
+    all_counts = np.concatenate(counts)[by_code]
+    return _packed(together.take(order), word_codes[by_code], all_counts, mark_codes, by_key)
 
 
 def _codes(connection: apsw.Connection, segment: Segment, is_alive: Bools, moved: Keys) -> tuple[Keys, Bools]:
@@ -209,18 +207,20 @@ def _codes(connection: apsw.Connection, segment: Segment, is_alive: Bools, moved
     return (keys << _SHIFT) | moved[places], is_alive[places]
 
 
-def _packed(columns: Columns, words: Keys, counts: NDArray[np.uint8], others: Keys) -> Segment:
-    """A segment of sorted codes: of words with their counts, and of terms of other kinds."""
-    codes = np.concatenate([words, others])
+def _packed(columns: Columns, words: Keys, counts: Counts, marks: Keys, by_key: dict[int, str]) -> Segment:
+    """A segment of sorted codes, `by_key` telling the words."""
+    codes = np.concatenate([words, marks])
     keys, starts = np.unique(codes >> _SHIFT, return_index=True)
     starts = np.append(starts, len(codes)).astype(np.int64)
-    return Segment(keys, starts, columns, Held((codes & _PLACE_BITS).astype(np.uint16), counts))
+    lines = "\n".join(by_key[key] for key in keys[: np.searchsorted(keys, _FIRST_MARK)].tolist())
+    return Segment(keys, starts, lines, columns, Held((codes & _PLACE_BITS).astype(np.uint16), counts))
 
 
 EMPTY = _packed(
-    Columns(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0)),
+    Columns(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0)),
     np.zeros(0, np.uint64),
     np.zeros(0, np.uint8),
     np.zeros(0, np.uint64),
+    {},
 )
 """Of no documents."""

@@ -16,10 +16,11 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from aios.kernel.shelves import tables
-from aios.kernel.shelves.ranking import Mode, Part, Scores, by_likeness, by_words, fuse
+from aios.kernel.shelves.lexicon import Lexicon
+from aios.kernel.shelves.ranking import Mode, Part, Ranking, Scores
 from aios.kernel.shelves.segment import Bools, Document, Segment, build, merge
 from aios.kernel.shelves.tables import Stored
-from aios.kernel.shelves.terms import Tokenize, gram_keys, tokenizer, word_keys
+from aios.kernel.shelves.terms import Tokenize, tokenizer, words_of
 
 PIECE = 256
 """Documents read at a time to be put into a tail."""
@@ -69,6 +70,10 @@ class Query(Struct, frozen=True, kw_only=True):
     """and before that."""
 
 
+_Best = tuple[float, float, int, int]
+"""Score, time, number of its shelf, stamp of a document, negated so that the best is the least."""
+
+
 class Hit(Struct, frozen=True):
     shelf: str
     stamp: int
@@ -81,6 +86,7 @@ class Shelf:
     def __init__(self, name: str) -> None:
         self.name = name
         self.lock = threading.Lock()
+        self.lexicon = Lexicon()
         self._kept: dict[int, tuple[Segment, Bools]] = {}
         """By id: what is in the database, and which documents are alive."""
         self._tail: list[tuple[Segment, Bools]] = []
@@ -91,7 +97,8 @@ class Shelf:
 
     @property
     def num_bytes(self) -> int:
-        return _OVERHEAD + sum(part.num_bytes + alive.nbytes for part, alive in self.parts())
+        parts = sum(part.num_bytes + alive.nbytes for part, alive in self.parts())
+        return _OVERHEAD + parts + self.lexicon.num_bytes
 
     def parts(self) -> list[tuple[Segment, Bools]]:
         return [*self._kept.values(), *self._tail]
@@ -120,6 +127,7 @@ class Shelf:
         for id in new:
             segment = tables.load(connection, self.name, id)
             segments[id] = segment, np.ones(len(segment), np.bool_)
+            self.lexicon.add(segment.keys[: segment.num_words], segment.words)
         _bury([segments[id] for id in new], [at for _, at in tables.gone_since(connection, self.name, 0)])
         self._kept = segments
         covered = max((upto for _, upto in kept), default=0)
@@ -130,6 +138,7 @@ class Shelf:
 
     def _append(self, connection: apsw.Connection, segment: Segment) -> None:
         """Small segments become larger ones, so that there are few."""
+        self.lexicon.add(segment.keys[: segment.num_words], segment.words)
         self._tail.append((segment, np.ones(len(segment), np.bool_)))
         self._stamp = int(segment.columns.stamps[-1])
         while len(self._tail) > 1 and len(self._tail[-2][0]) <= 2 * len(self._tail[-1][0]):
@@ -162,12 +171,19 @@ class Shelves:
             for shelf in shelves:
                 shelf.catch_up(connection, self._source, tokenize)
             parts = [
-                (place.shelf, _part(connection, segment, is_alive, place, query))
-                for place, shelf in zip(query.places, shelves, strict=True)
+                (number, _part(connection, segment, is_alive, query.places[number], query))
+                for number, shelf in enumerate(shelves)
                 for segment, is_alive in shelf.parts()
             ]
-            scores = _scores(connection, [part for _, part in parts], query, tokenize)
-            return _best(parts, scores, query.limit + SPARE)
+            words = words_of(tokenize, query.text)
+            scores = None
+            if words:
+                ranking = Ranking(connection, [part for _, part in parts], [one.lexicon for one in shelves])
+                scores = ranking.scores(words, query.mode)
+            return [
+                Hit(shelves[number].name, -stamp, 0.0 if scores is None else -value)
+                for value, _, number, stamp in _best(parts, scores, query.limit + SPARE)
+            ]
 
     def drop(self, shelf: str) -> None:
         """Forget one, so that it is read again."""
@@ -223,55 +239,55 @@ def _bury(parts: Sequence[tuple[Segment, Bools]], stamps: Sequence[int]) -> None
 
 def _part(connection: apsw.Connection, segment: Segment, is_alive: Bools, place: Place, query: Query) -> Part:
     columns = segment.columns
-    is_visible = is_alive & (columns.expires > query.now)
+    is_visible = (
+        is_alive
+        if columns.expires.min(initial=float("inf")) > query.now
+        else (is_alive & (columns.expires > query.now))
+    )
     if place.hidden is not None:
-        is_visible &= ~segment.marked(connection, place.hidden)
-    is_wanted = is_visible & (columns.times >= query.since) & (columns.times < query.until)
+        is_visible = is_visible & ~segment.marked(connection, place.hidden)
+    is_wanted = is_visible
+    if query.since > float("-inf"):
+        is_wanted = is_wanted & (columns.times >= query.since)
+    if query.until < float("inf"):
+        is_wanted = is_wanted & (columns.times < query.until)
     for mark in query.marks:
-        is_wanted &= segment.marked(connection, mark)
+        is_wanted = is_wanted & segment.marked(connection, mark)
     for mark in query.without:
-        is_wanted &= ~segment.marked(connection, mark)
-    return Part(segment, is_visible, is_wanted)
+        is_wanted = is_wanted & ~segment.marked(connection, mark)
+    return Part(segment, _or_none(is_visible), _or_none(is_wanted))
 
 
-def _scores(
-    connection: apsw.Connection, parts: Sequence[Part], query: Query, tokenize: Tokenize
-) -> list[Scores] | None:
-    """None for a query that says nothing."""
-    words, grams = word_keys(tokenize, query.text), gram_keys(query.text)
-    if not (len(words) or len(grams)):
-        return None
-    if query.mode == "keyword":
-        return by_words(connection, parts, words)
-    likeness = by_likeness(connection, parts, grams)
-    return likeness if query.mode == "meaning" else fuse(by_words(connection, parts, words), likeness)
+def _or_none(chosen: Bools) -> Bools | None:
+    return None if chosen.all() else chosen
 
 
-def _best(parts: Sequence[tuple[str, Part]], scores: Sequence[Scores] | None, limit: int) -> list[Hit]:
-    wanted: list[NDArray[np.intp]] = []
-    for number, (_, part) in enumerate(parts):
-        is_hit = part.is_wanted if scores is None else part.is_wanted & (scores[number] > 0)
-        wanted.append(np.flatnonzero(is_hit))
-    if not wanted:
-        return []
-    whose = np.repeat(np.arange(len(parts)), [len(places) for places in wanted])
-    chosen = list(zip(parts, wanted, strict=True))
-    stamps = np.concatenate([part.segment.columns.stamps[places] for (_, part), places in chosen])
-    times = np.concatenate([part.segment.columns.times[places] for (_, part), places in chosen])
-    if scores is None:
-        found = np.zeros(len(stamps))
-        first = times
-    else:
-        found = np.concatenate([one[places] for one, places in zip(scores, wanted, strict=True)])
-        first = found
-    rows = _highest(first, limit)
-    order = rows[np.lexsort((-stamps[rows], -times[rows], -found[rows]))][:limit]
-    return [Hit(parts[whose[row]][0], int(stamps[row]), float(found[row])) for row in order]
+def _best(parts: Sequence[tuple[int, Part]], scores: Sequence[Scores] | None, limit: int) -> list[_Best]:
+    """The `limit` best of parts and their shelves' numbers; the last changed where there are no scores."""
+    found: list[_Best] = []
+    for number, (shelf, part) in enumerate(parts):
+        columns = part.segment.columns
+        values = columns.times if scores is None else scores[number]
+        least = float("-inf") if scores is None else 0.0
+        if len(found) >= limit:  # What equals the last of them may still go before it.
+            least = max(least, float(np.nextafter(-found[-1][0], -np.inf)))
+        places = _highest(values, part.is_wanted, least, limit)
+        order = np.lexsort((-columns.stamps[places], -columns.times[places], -values[places]))[:limit]
+        rows = places[order]
+        keys = (-values[rows], -columns.times[rows], np.full(len(rows), shelf), -columns.stamps[rows])
+        found += zip(*(key.tolist() for key in keys), strict=True)
+        found = sorted(found)[:limit]
+    return found
 
 
-def _highest(values: NDArray[np.float64], limit: int) -> NDArray[np.intp]:
-    """Where the highest values are, and all that equal the least of them."""
-    if len(values) <= limit:
-        return np.arange(len(values))
-    least = np.partition(values, len(values) - limit)[len(values) - limit]
-    return np.flatnonzero(values >= least)
+def _highest(values: Scores, is_wanted: Bools | None, least: float, limit: int) -> NDArray[np.intp]:
+    """Where the highest values above `least` are, and all that equal the least of them."""
+    is_hit = values > least
+    if is_wanted is not None:
+        is_hit &= is_wanted
+    places = np.flatnonzero(is_hit)
+    if len(places) <= limit:
+        return places
+    found = values[places]
+    highest: NDArray[np.intp] = places[found >= np.partition(found, len(found) - limit)[len(found) - limit]]
+    return highest

@@ -50,6 +50,7 @@ class _Head(Struct, frozen=True):
 
     keys: bytes
     starts: bytes
+    words: str
     columns: tuple[bytes, ...]
 
 
@@ -104,7 +105,7 @@ class Stored:
 def insert(connection: apsw.Connection, shelf: str, segment: Segment, upto: int) -> int:
     """Keep a segment that covers a shelf's stamps up to `upto`; its id."""
     columns = tuple(getattr(segment.columns, name).tobytes() for name in Columns.__struct_fields__)
-    head = _encoder.encode(_Head(segment.keys.tobytes(), segment.starts.tobytes(), columns))
+    head = _encoder.encode(_Head(segment.keys.tobytes(), segment.starts.tobytes(), segment.words, columns))
     connection.execute(
         "INSERT INTO shelf_segments (shelf, upto, head, checksum) VALUES (?, ?, ?, ?)",
         (shelf, upto, head, _check(shelf, upto, head)),
@@ -126,11 +127,11 @@ def load(connection: apsw.Connection, shelf: str, id: int) -> Segment:
     if row is None or row[2] != _check(shelf, row[0], row[1]):
         raise Damaged(shelf, f"segment {id}")
     head = _decoder.decode(row[1])
-    stamps, lengths, num_grams = (np.frombuffer(data, np.int64) for data in head.columns[:3])
-    times, expires = (np.frombuffer(data, np.float64) for data in head.columns[3:])
-    columns = Columns(stamps, lengths, num_grams, times, expires)
+    stamps, lengths = (np.frombuffer(data, np.int64) for data in head.columns[:2])
+    times, expires = (np.frombuffer(data, np.float64) for data in head.columns[2:])
     keys, starts = np.frombuffer(head.keys, np.uint64), np.frombuffer(head.starts, np.int64)
-    found = Segment(keys, starts, columns, Stored(shelf, id, 0))
+    columns = Columns(stamps, lengths, times, expires)
+    found = Segment(keys, starts, head.words, columns, Stored(shelf, id, 0))
     return msgspec.structs.replace(found, postings=Stored(shelf, id, found.num_word_postings))
 
 

@@ -14,13 +14,13 @@ from msgspec import Struct
 from aios.kernel.shelves import tables
 from aios.kernel.shelves.segment import EMPTY, Bools, Document, Segment, build, merge
 from aios.kernel.shelves.shelf import Source
-from aios.kernel.shelves.terms import tokenizer
+from aios.kernel.shelves.terms import MAX_PLACES, tokenizer
 
 FLUSH = 2048
 """Stamps given since the last segment that make another worth it."""
 FLUSH_LETTERS = 4 * 1024 * 1024
 """Letters of a new segment, give or take a document."""
-CAPACITY = 8 * FLUSH
+CAPACITY = MAX_PLACES
 """Documents of a segment at most."""
 MAX_POSTINGS = 8 * 1024 * 1024
 """Of one, give or take what a new one has."""
