@@ -33,7 +33,8 @@ test: check  ## all that CI checks
 check: lint types floors  ## lint, types, floors, then every test
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-test-long: dev  ## the long versions: a million budget operations (twenty minutes)
+test-long: dev  ## the long versions: a thousand simulated histories, a million budget operations
+	AIOS_LONG=1000 $(BIN)/python -m pytest -n auto tests/kernel/test_simulation.py
 	AIOS_OPERATIONS=1000000 $(BIN)/python -m pytest tests/kernel/test_budget.py -k long
 
 lint: dev
