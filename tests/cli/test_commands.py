@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from aios.abi import syscalls as sc
+from aios.abi.errors import Misconfigured
 from aios.cli.main import app
 from aios.cli.output import visible
 from aios.kernel.config import Config
@@ -86,6 +87,15 @@ async def test_cores_as_they_stand(aios, kernel, answers):
     assert "scripted" in shown
     assert "ready" in shown
     assert all(len(line) <= 80 for line in shown.splitlines())
+
+
+async def test_cores_say_what_is_wrong_with_them(aios, kernel, answers):
+    answers.append(Misconfigured("the endpoint refused this core's key (401)"))
+    asked = await aios("call", "llm.generate", 'messages=[{"role":"user","content":"hi"}]')
+    assert "misconfigured: core scripted: the endpoint refused this core's key (401)" in asked.stderr
+    shown = (await aios("cores")).stdout
+    assert "misconfigured" in shown
+    assert "scripted: the endpoint refused this core's key (401)" in shown
 
 
 async def test_presets_are_listed_without_a_kernel(aios):

@@ -74,12 +74,34 @@ def test_an_exhausted_account_rests_a_minute_and_more():
     circuit = Circuit()
     circuit.exhausted(0.0, None)
     circuit.exhausted(1.0, None)
-    assert circuit.is_exhausted
+    assert circuit.stopped_for == "exhausted"
     assert circuit.opens_at == 60.0
     circuit.entered()
     circuit.exhausted(60.0, None)
     assert circuit.opens_at == 180.0
     circuit.entered()
     circuit.succeeded()
-    assert not circuit.is_exhausted
+    assert circuit.stopped_for is None
     assert circuit.state == "closed"
+
+
+def test_what_is_refused_from_the_begin_is_not_asked_again_for_a_minute():
+    circuit = Circuit()
+    circuit.misconfigured(0.0)
+    assert (circuit.stopped_for, circuit.state, circuit.opens_at) == ("misconfigured", "open", 60.0)
+    circuit.entered()
+    circuit.misconfigured(60.0)
+    assert circuit.opens_at == 180.0
+
+
+def test_one_call_that_is_refused_does_not_stop_a_core_that_answers_others():
+    circuit = Circuit()
+    circuit.succeeded()
+    for _ in range(MOST_FAILURES - 1):
+        circuit.misconfigured(0.0)
+    circuit.succeeded()
+    for _ in range(MOST_FAILURES - 1):
+        circuit.misconfigured(0.0)
+    assert circuit.state == "closed"
+    circuit.misconfigured(0.0)
+    assert circuit.stopped_for == "misconfigured"

@@ -10,6 +10,7 @@ from aios.abi.errors import (
     ContextOverflow,
     DeadlineExceeded,
     Exhausted,
+    Misconfigured,
     NotFound,
     Overloaded,
     RateLimited,
@@ -116,6 +117,68 @@ async def test_an_account_without_quota_is_told_at_once_unless_another_core_can_
     drivers = {name: ScriptedDriver(answers[name], model="m") for name in answers}
     async with await two_cores(tmp_path / "two", drivers) as kernel:
         assert (await kernel.trap(kernel.operator_token, ask())).text == "b's"
+
+
+BAD_KEY = Misconfigured("the key is refused")
+
+
+async def test_a_core_that_is_wrong_is_asked_once_and_all_that_wait_for_it_learn_why(tmp_path, ask):
+    driver = ScriptedDriver([BAD_KEY, "well now"], at_once=True)
+    async with boot(tmp_path, driver, slots=1) as run:
+        calls = [run.begin(1, ask(str(number))) for number in range(5)]
+        for failure in await asyncio.gather(*calls, return_exceptions=True):
+            assert type(failure) is Misconfigured
+            assert str(failure) == "core core: the key is refused"
+        with pytest.raises(Misconfigured) as caught:
+            await run.call(1, ask())
+        assert caught.value.retry_after == 60.0
+        assert len(driver.jobs) == 1
+        (core,) = run.kernel.cores()
+        assert (core.health, core.fault, core.opens_in_s) == ("misconfigured", "the key is refused", 60.0)
+        run.clock.advance(60.0)
+        assert (await run.call(1, ask())).text == "well now"
+        (core,) = run.kernel.cores()
+        assert (core.health, core.fault) == ("ready", "")
+
+
+async def test_a_call_that_its_core_refuses_for_good_is_not_tried_there_again(tmp_path, ask):
+    def answer(job):
+        return BAD_KEY if job.messages[0].text == "poison" else "fine"
+
+    driver = ScriptedDriver(answer, at_once=True)
+    async with boot(tmp_path, driver, slots=1) as run:
+        await run.call(1, ask("good"))
+        with pytest.raises(Misconfigured):
+            await run.call(1, ask("poison"))
+        assert len(driver.jobs) == 2
+        assert (await run.call(1, ask("good"))).text == "fine", "one call's refusal stops no others"
+
+
+async def test_others_serve_what_a_wrong_core_was_asked(tmp_path, ask):
+    drivers = {
+        "a": ScriptedDriver(lambda job: BAD_KEY, model="large", at_once=True),
+        "b": ScriptedDriver(lambda job: "b's", model="small", at_once=True),
+    }
+    cores = (CoreConfig(name="a", slots=1, fallback=("b",)), CoreConfig(name="b", slots=1))
+    async with Kernel(Config(data=tmp_path, cores=cores), drivers=drivers, clock=ManualClock()) as kernel:
+        answers = [await kernel.trap(kernel.operator_token, ask(model="large")) for _ in range(3)]
+        assert {answer.core for answer in answers} == {"b"}
+        assert len(drivers["a"].jobs) == 1
+
+
+async def test_a_call_set_aside_learns_of_a_wrong_core_when_it_is_let_go(tmp_path, ask):
+    async with boot(tmp_path, ScriptedDriver([BAD_KEY]), slots=1) as run:
+        agent = await run.spawn()
+        await run.call(1, sc.ProcessSuspend(pid=agent.pid))
+        held = run.begin(agent.pid, ask())
+        await settle_down()
+        held_in_vain = run.begin(1, ask())
+        with pytest.raises(Misconfigured):
+            await held_in_vain
+        assert not held.done()
+        await run.call(1, sc.ProcessResume(pid=agent.pid))
+        with pytest.raises(Misconfigured):
+            await held
 
 
 async def test_the_deadline_ends_a_call_that_waits_for_a_rate(tmp_path, ask):

@@ -129,6 +129,7 @@ def test_known_limits_bring_no_refused_window_back():
         (errors.Overloaded("x", retry_after=2.0), Outcome("overloaded", 2.0)),
         (errors.RateLimited("x", retry_after=3.0), Outcome("rate_limited", 3.0)),
         (errors.Exhausted("x"), Outcome("exhausted")),
+        (errors.Misconfigured("x"), Outcome("misconfigured")),
         (errors.Unavailable("x", retry_after=1.0), Outcome("failed", 1.0)),
         (errors.ContextOverflow("x"), NEUTRAL),
         (errors.Cancelled("x"), NEUTRAL),
@@ -235,7 +236,7 @@ def test_statistics_show_how_it_stands():
 
 OUTCOMES = [
     *(DONE, DONE, DONE, NEUTRAL, OVERLOADED, FAILED, RATE_LIMITED),
-    *(Outcome("overloaded", 2.0), Outcome("exhausted")),
+    *(Outcome("overloaded", 2.0), Outcome("exhausted"), Outcome("misconfigured")),
 ]
 EVENTS = st.tuples(
     st.sampled_from(["enter", "enter", "leave", "headers"]),

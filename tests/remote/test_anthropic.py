@@ -440,7 +440,7 @@ def told(kind: str, message: str) -> dict[str, Any]:
             refusal(400, told("invalid_request_error", "Your credit balance is too low to access the API")),
             errors.Exhausted,
         ),
-        (refusal(401, told("authentication_error", "invalid x-api-key")), errors.Unavailable),
+        (refusal(401, told("authentication_error", "invalid x-api-key")), errors.Misconfigured),
         (refusal(402, told("billing_error", "Check your payment details")), errors.Exhausted),
         (refusal(413, told("request_too_large", "Request exceeds the maximum size")), errors.TooLarge),
         (refusal(429, told("rate_limit_error", "This would exceed your rate limit")), errors.RateLimited),

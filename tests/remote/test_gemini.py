@@ -303,11 +303,11 @@ QUOTA = "You exceeded your current quota, please check your plan and billing det
         (refusal(500, told(500, "INTERNAL", "An internal error")), errors.Unavailable, None),
         (
             refusal(400, told(400, "INVALID_ARGUMENT", "API key not valid.", BAD_KEY)),
-            errors.Unavailable,
+            errors.Misconfigured,
             None,
         ),
-        (refusal(403, told(403, "PERMISSION_DENIED", "no")), errors.Unavailable, None),
-        (refusal(404, told(404, "NOT_FOUND", "models/x is not found")), errors.InvalidArgument, None),
+        (refusal(403, told(403, "PERMISSION_DENIED", "no")), errors.Misconfigured, None),
+        (refusal(404, told(404, "NOT_FOUND", "models/x is not found")), errors.Misconfigured, None),
         (
             refusal(
                 400,

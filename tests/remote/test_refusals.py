@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aios.abi.errors import AiosError, ContextOverflow, Exhausted, Overloaded, RateLimited, Unavailable
+from aios.abi.errors import (
+    AiosError,
+    ContextOverflow,
+    Exhausted,
+    InvalidArgument,
+    Misconfigured,
+    Overloaded,
+    RateLimited,
+    Unavailable,
+)
 from aios.drivers.refusals import MAX_RETRY_AFTER, failure, refusal, retry_after
 
 NOW = 1_700_000_000.0
@@ -92,7 +101,28 @@ def test_no_money_is_told_by_its_own_status_too() -> None:
     assert type(refusal(402, {}, b"", NOW)) is Exhausted
     assert type(refusal(402, {"retry-after": "3"}, b"in-flight budget", NOW)) is Overloaded
     assert type(refusal(403, {}, b"out of credits", NOW)) is Exhausted
-    assert type(refusal(403, {}, b"no", NOW)) is Unavailable
+    assert type(refusal(403, {}, b"no", NOW)) is Misconfigured
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (401, b"", Misconfigured),
+        (400, b'{"error": {"message": "API key not valid."}}', Misconfigured),
+        (307, b"", Misconfigured),
+        (404, b'{"error": {"code": "model_not_found"}}', Misconfigured),
+        (404, b'{"error": {"message": "model \'x\' not found, try pulling it first"}}', Misconfigured),
+        (404, b'{"error": {"message": "models/x is not found for API version v1beta"}}', Misconfigured),
+        (404, b'{"error": {"type": "not_found_error", "message": "model: x"}}', Misconfigured),
+        (404, b'{"error": {"message": "no endpoint takes images"}}', InvalidArgument),
+        (400, b'{"error": {"message": "the file was not found"}}', InvalidArgument),
+        (403, b'{"error": {"message": "your input was flagged", "code": 403}}', InvalidArgument),
+    ],
+)
+def test_what_only_the_operator_can_mend_is_told_from_what_the_caller_can(
+    status: int, body: bytes, kind: type
+) -> None:
+    assert type(refusal(status, {}, body, NOW)) is kind
 
 
 def test_the_wait_of_the_headers_goes_before_that_of_the_body() -> None:

@@ -355,8 +355,8 @@ async def test_a_stream_cut_at_any_byte_is_an_error_or_whole() -> None:
         (refusal(404, {"error": {"message": "no model big"}}), errors.InvalidArgument, "no model big"),
         (refusal(422, {"detail": "temperature"}), errors.InvalidArgument, "temperature"),
         (refusal(413, b"<html>too large"), errors.TooLarge, "413"),
-        (refusal(401, {"error": {"message": f"bad key {KEY}"}}), errors.Unavailable, "key"),
-        (refusal(403, b"no"), errors.Unavailable, "key"),
+        (refusal(401, {"error": {"message": f"bad key {KEY}"}}), errors.Misconfigured, "key"),
+        (refusal(403, b"no"), errors.Misconfigured, "key"),
         (refusal(402, {"error": "pay"}), errors.Exhausted, "pay"),
         (refusal(400, {"error": {"message": f"see {KEY}"}}), errors.InvalidArgument, "[key]"),
         (
@@ -376,7 +376,7 @@ async def test_a_stream_cut_at_any_byte_is_an_error_or_whole() -> None:
             errors.Overloaded,
             "overloaded",
         ),
-        (refusal(307, b"", Location="http://127.0.0.1:1/"), errors.Unavailable, "redirects"),
+        (refusal(307, b"", Location="http://127.0.0.1:1/"), errors.Misconfigured, "redirects"),
     ],
 )
 async def test_refusals_are_typed(script: Script, kind: type, says: str) -> None:

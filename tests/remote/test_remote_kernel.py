@@ -98,12 +98,16 @@ async def test_what_the_client_can_mend_it_is_told(tmp_path: Path) -> None:
             await client.chat.completions.create(model="small", messages=HELLO)
 
 
-async def test_a_key_of_ours_is_never_in_an_error(tmp_path: Path) -> None:
+async def test_a_refused_key_is_tried_once_and_told_without_it(tmp_path: Path) -> None:
     refused = refusal(401, {"error": {"message": f"wrong key {KEY}"}})
-    async with whole_way(tmp_path, refused, tries=1) as (client, _, kernel):
-        with pytest.raises(openai.InternalServerError) as caught:
-            await client.chat.completions.create(model="big", messages=HELLO)
-        assert KEY not in str(caught.value) + str(kernel.statistics())
+    async with whole_way(tmp_path, refused) as (client, upstream, kernel):
+        for _ in range(2):
+            with pytest.raises(openai.InternalServerError) as caught:
+                await client.chat.completions.create(model="big", messages=HELLO)
+            assert caught.value.code == "misconfigured"
+            assert "core far: the endpoint refused this core's key (401)" in str(caught.value)
+            assert KEY not in str(caught.value) + str(kernel.statistics()) + str(kernel.cores())
+        assert len(upstream.asked) == 1, "the second was not even sent"
 
 
 async def test_a_client_that_goes_away_ends_the_work_upstream(tmp_path: Path) -> None:

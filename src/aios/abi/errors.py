@@ -14,7 +14,8 @@ AiosError
 ├── Overloaded                             no room now; try again after `retry_after` seconds
 │   └── RateLimited                        a provider's rate limit
 ├── Unavailable                            a core, tool or store can't be reached or has failed
-│   └── Exhausted                          an account at a provider has no quota left
+│   ├── Exhausted                          an account at a provider has no quota left
+│   └── Misconfigured                      a core's key, address or model is wrong; no trying again helps
 ├── ToolFailed                             a tool ran and failed
 ├── StorageFull                            the disk has no room; reads go on
 ├── Corrupt                                stored data does not match its checksum
@@ -120,6 +121,10 @@ class Exhausted(Unavailable):
     code = "exhausted"
 
 
+class Misconfigured(Unavailable):
+    code = "misconfigured"
+
+
 class ToolFailed(AiosError):
     code = "tool_failed"
     http_status = 422
@@ -138,6 +143,8 @@ class Corrupt(AiosError):
 class OutcomeUnknown(AiosError):
     code = "outcome_unknown"
     http_status = 500
+    key = ""
+    """The idempotency key with which to ask again; empty where the call had none."""
 
 
 class DeadlineExceeded(AiosError):

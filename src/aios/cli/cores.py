@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aios.cli.connection import open_kernel, settings_of
-from aios.cli.output import JsonFlag, console, execute, print_json, table
+from aios.cli.output import JsonFlag, console, execute, print_json, table, visible
 
 if TYPE_CHECKING:
     from aios.abi.syscalls import CoreEntry
@@ -45,6 +45,8 @@ def cores(
             print_json({"cores": entries})
         else:
             console().print(table(COLUMNS, rows_of(entries)))
+            for line in faults_of(entries):
+                print(visible(line))
 
     execute(work, json=json)
 
@@ -59,6 +61,12 @@ def rows_of(entries: "Sequence[CoreEntry]") -> list[tuple[object, ...]]:
         )
         for entry in entries
     ]
+
+
+def faults_of(entries: "Sequence[CoreEntry]") -> list[str]:
+    """What is wrong with those that are not well."""
+    unwell = (entry for entry in entries if entry.health != "ready" and entry.fault)
+    return [f"{entry.name}: {entry.fault}" for entry in unwell]
 
 
 def health_text(entry: "CoreEntry") -> str:

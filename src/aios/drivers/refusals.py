@@ -16,6 +16,7 @@ from aios.abi.errors import (
     ContextOverflow,
     Exhausted,
     InvalidArgument,
+    Misconfigured,
     Overloaded,
     RateLimited,
     TooLarge,
@@ -61,6 +62,11 @@ _RATE = re.compile(
 _BAD_KEY = re.compile(
     r"api[ _]key[ _](is )?(not valid|invalid)|(invalid|incorrect) (x-)?api[ _-]key", re.IGNORECASE
 )
+_NO_MODEL_CODES = {"model_not_found", "model_not_available", "unsupported_model"}
+_NO_MODEL = re.compile(
+    r"^model: |\bmodels?\b.{0,120}\b(not found|does not exist|is not available)", re.IGNORECASE
+)
+_FLAGGED = re.compile(r"\bflagged\b|\bmoderation\b|content policy", re.IGNORECASE)
 _DAILY = re.compile(r"per_?day", re.IGNORECASE)
 _STATUS = re.compile(r"[45][0-9]{2}")
 _STATUS_OF = {
@@ -132,8 +138,10 @@ def _meaning(status: int, headers: Mapping[str, str], told: _Told, now: float) -
         return Exhausted(
             f"the account of this core has no quota left at its provider; {said}", retry_after=later
         )
+    if status == 403 and _FLAGGED.search(told.sentence):
+        return InvalidArgument(said)  # OpenRouter: of what the prompt says
     if status in (401, 403) or (status == 400 and _is_bad_key(told)):
-        return Unavailable(f"the endpoint refused this core's key ({status}); set the right one")
+        return Misconfigured(f"the endpoint refused this core's key ({status}); set the right one")
     if status == 429:
         kind = RateLimited if _is_rate(headers, told, now) else Overloaded
         return kind(said, retry_after=later)
@@ -142,7 +150,9 @@ def _meaning(status: int, headers: Mapping[str, str], told: _Told, now: float) -
     if status in (503, 529):
         return Overloaded(said, retry_after=later)
     if 300 <= status < 400:
-        return Unavailable(f"the endpoint redirects ({status}), which is not followed; correct its base_url")
+        return Misconfigured(
+            f"the endpoint redirects ({status}), which is not followed; correct its base_url"
+        )
     return Unavailable(said, retry_after=later)
 
 
@@ -151,6 +161,8 @@ def _rejected(status: int, told: _Told, said: str, later: float | None) -> AiosE
         return Unavailable(said, retry_after=later)
     if _is_overflow(told):
         return ContextOverflow(said)
+    if _is_no_model(status, told):
+        return Misconfigured(f"{said}; correct the model of this core")
     return TooLarge(said) if status == 413 else InvalidArgument(said)
 
 
@@ -167,6 +179,12 @@ def _is_exhausted(told: _Told) -> bool:
 
 def _is_bad_key(told: _Told) -> bool:
     return "API_KEY_INVALID" in told.words or bool(_BAD_KEY.search(told.sentence))
+
+
+def _is_no_model(status: int, told: _Told) -> bool:
+    """Whether it does not know the model of this core, which no caller has chosen."""
+    by_code = not _NO_MODEL_CODES.isdisjoint(told.words)
+    return by_code or (status == 404 and bool(_NO_MODEL.search(told.sentence)))
 
 
 def _is_rate(headers: Mapping[str, str], told: _Told, now: float) -> bool:

@@ -16,7 +16,6 @@ from aios.abi.errors import (
     AiosError,
     ApprovalDenied,
     Cancelled,
-    Exhausted,
     Internal,
     InvalidArgument,
     OutcomeUnknown,
@@ -32,7 +31,7 @@ from aios.kernel.approvals import Approvals
 from aios.kernel.audit import AuditLog
 from aios.kernel.config import RetryConfig
 from aios.kernel.context import ContextManager
-from aios.kernel.cores.core import Cores, own_queue
+from aios.kernel.cores.core import LASTING, Cores, own_queue
 from aios.kernel.cores.gate import DONE, Outcome, outcome_of
 from aios.kernel.flight import Flight
 from aios.kernel.journal import Journal
@@ -185,6 +184,8 @@ class Dispatcher:
     def _submit(self, task: Task) -> None:
         try:
             queue = self._queue_for(task)
+            if (refusal := self._stopped(queue)) is not None:
+                raise refusal
             evicted = self._scheduler.submit(task, queue, self._clock.now())
         except AiosError as error:
             self._settle(task, error)
@@ -214,8 +215,24 @@ class Dispatcher:
 
     def _put_back(self, task: Task, *, first: bool) -> None:
         queue = self._queue_for(task)
+        if (refusal := self._stopped(queue)) is not None:
+            self._settle(task, refusal)
+            return
         self._scheduler.put_back(task, queue, self._clock.now(), first=first)
         self._serve(queue, task)
+
+    def _stopped(self, queue: str) -> AiosError | None:
+        """Why none of its cores takes a call until somebody has done something; None where one may."""
+        now = self._clock.now()
+        served_by = self._scheduler.resources_of(queue)
+        if not served_by or not all(one.is_stopped(now) for one in served_by):
+            return None
+        cores = [self._cores[one.name] for one in served_by]
+        waits_s, first = min((core.gate.opens_at(now, 0) - now, core.name) for core in cores)
+        fault = self._cores[first].fault
+        if fault is None:
+            return None  # An older call has just been answered, and its slot is not free yet.
+        return type(fault)(f"core {first}: {fault.message}", retry_after=round(waits_s, 1))
 
     # ---- from a queue to a slot, and back
 
@@ -332,7 +349,7 @@ class Dispatcher:
         if task.is_settled or task.future.cancelled():
             self._disown(process, outcome)
         if not task.is_settled:
-            self._go_on(task, outcome)
+            self._go_on(task, outcome, resource)
         if resource is not None:
             self._fill(resource)
             if resource.is_sound != was_sound:
@@ -340,27 +357,29 @@ class Dispatcher:
                 for one in self._scheduler.sharing_with(resource):
                     self._fill(one)
 
-    def _go_on(self, task: Task, outcome: sc.Reply | AiosError | None) -> None:
+    def _go_on(self, task: Task, outcome: sc.Reply | AiosError | None, resource: Resource | None) -> None:
         if outcome is None:
             self._put_back(task, first=False)
         elif isinstance(outcome, (Overloaded, Unavailable)) and isinstance(task.call, sc.LlmGenerate):
-            self._failed(task, outcome)
+            assert resource is not None
+            self._failed(task, outcome, resource)
         else:
             self._settle(task, outcome)
 
-    def _failed(self, task: Task, error: AiosError) -> None:
+    def _failed(self, task: Task, error: AiosError, resource: Resource) -> None:
         """A core had no room for a generation, or failed it.
 
         It goes back to the head of its queue, and the gates say when it is tried again: a core without room
         costs a call nothing but time, one that fails it a try. Never once a part of the answer was delivered.
+        Nor on a core of which somebody has to mend something first, but on others as long as there are any.
         When nothing has come from any of its cores for long enough, all that wait for them learn why.
         """
         queue = self._queue_for(task)
         served_by = self._scheduler.resources_of(queue)
         now = self._clock.now()
         is_given_up = all(self._cores[one.name].silent_s(now) > self._retry.give_up_s for one in served_by)
-        if isinstance(error, Exhausted):
-            may_try = any(one.is_sound for one in served_by)
+        if isinstance(error, LASTING):
+            may_try = resource.is_stopped(now) and not all(one.is_stopped(now) for one in served_by)
         else:
             task.attempts += isinstance(error, Unavailable)
             may_try = task.attempts < self._retry.max_attempts
@@ -370,11 +389,20 @@ class Dispatcher:
             assert task.demand is not None
             task.demand.begin_again()
             self._put_back(task, first=True)
-            return
-        self._settle(task, error)
+        else:
+            self._settle(task, error)
         if is_given_up:
             for waiting in self._scheduler.waiting_for(queue):
                 self.end(waiting, error)
+        elif resource.is_stopped(now):
+            self._end_hopeless(resource)
+
+    def _end_hopeless(self, core: Resource) -> None:
+        """A core has stopped: who waits where none is left learns why."""
+        for queue in list(core.draws):
+            if (refusal := self._stopped(queue)) is not None:
+                for waiting in self._scheduler.waiting_for(queue):
+                    self.end(waiting, refusal)
 
     # ---- the end
 

@@ -74,6 +74,7 @@ class Explainer:
             tokens_per_s=round(core.rate(now), 1),
             failures=core.num_failures,
             spent=core.spent,
+            fault=core.fault.message if core.fault is not None else "",
         )
 
     def _explain(self, process: Process) -> sc.Explanation:
@@ -126,6 +127,8 @@ class Explainer:
         name, opens_in = f"core {resource.name}", _seconds(opens_at - now)
         if gate.health == "exhausted":
             return f"{name} has no quota left at its provider{opens_in}"
+        if gate.health == "misconfigured":
+            return f"{name} is refused for its key, address or model{opens_in}"
         if gate.health in ("open", "probing"):
             return f"{name} fails and is left alone{opens_in}"
         if gate.running >= gate.window:

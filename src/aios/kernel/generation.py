@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 from msgspec import structs
 
-from aios.abi.errors import AiosError, Overloaded, Unavailable
+from aios.abi.errors import AiosError, Misconfigured, Overloaded, Unavailable
 from aios.abi.messages import Delta
 from aios.abi.syscalls import LlmAnswer, LlmGenerate
 from aios.drivers.clock import Clock
@@ -59,6 +59,8 @@ class Generations:
             outcome = await core.driver.run(task.job, resume, emit, must_yield)
         except (Overloaded, Unavailable) as error:
             core.failed(error, self._clock.now())
+            if isinstance(error, Misconfigured):
+                raise Misconfigured(f"core {core.name}: {error.message}") from error
             raise
         if isinstance(outcome, Preempted):
             self._interrupt(task, core, outcome)

@@ -8,8 +8,6 @@ import math
 from collections import deque
 from typing import NamedTuple, Protocol
 
-from aios.kernel.scheduling.answers import Lengths
-
 WEIGHT_IN = 1.0
 WEIGHT_OUT = 2.0
 CHARGED_AT_ONCE = 16
@@ -27,6 +25,19 @@ class Line(Protocol):
 
     def line_up(self) -> None:
         """Take the place that its counter or key gives now: it may have fallen."""
+        ...
+
+
+class Lengths(Protocol):
+    """Of answers alike."""
+
+    @property
+    def likely(self) -> int | None:
+        """The tokens that such an answer hardly exceeds; None while too few are known."""
+        ...
+
+    def add(self, num_tokens: int) -> None:
+        """One ended well after so many tokens."""
         ...
 
 

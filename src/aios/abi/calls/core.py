@@ -19,9 +19,10 @@ class CoreExplain(SystemCall, frozen=True):
     """None for the caller itself."""
 
 
-Health = Literal["ready", "overloaded", "failing", "open", "probing", "exhausted"]
+Health = Literal["ready", "overloaded", "failing", "open", "probing", "exhausted", "misconfigured"]
 """A core answers; has no room for even one call; failed its last call; is left alone for a while after some
-failures, and tried again with one; or has no quota left at its provider."""
+failures, and tried again with one; has no quota left at its provider; or is refused there for its key, its
+address or its model."""
 
 
 class RateEntry(Struct, frozen=True):
@@ -55,6 +56,8 @@ class CoreEntry(Struct, frozen=True):
     tokens_per_s: float = 0.0
     failures: int = 0
     spent: float = 0.0
+    fault: str = ""
+    """What was wrong when it last failed or refused; empty since it has answered."""
 
 
 class CoreEntries(Reply, frozen=True):

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from aios.abi.errors import AiosError, NotFound, Unavailable
+from aios.abi.errors import AiosError, Exhausted, Misconfigured, NotFound, Unavailable
 from aios.abi.messages import Message, Usage
 from aios.drivers.clock import Clock
 from aios.drivers.limits import RateLimits
@@ -18,6 +18,9 @@ from aios.kernel.cores.gate import Gate
 
 RATE_S = 10.0
 """Over which the tokens a second of a core are smoothed."""
+
+LASTING = (Exhausted, Misconfigured)
+"""Faults of a core that somebody has to mend."""
 
 _SHORT = (Message("user", "hello"),)
 
@@ -31,6 +34,7 @@ class Core:
         "config",
         "counts_tokens",
         "driver",
+        "fault",
         "gate",
         "model",
         "name",
@@ -57,6 +61,8 @@ class Core:
         """Whether its driver can tell what a prompt takes, and so cuts an answer to what is left."""
         self.silent_since: float | None = None
         """Since when it has only refused and failed; None while it answers."""
+        self.fault: AiosError | None = None
+        """How it failed or refused last, lasting faults first; None since it has answered."""
         self.num_failures = 0
         self.num_tokens = 0
         self.spent = 0.0
@@ -71,7 +77,7 @@ class Core:
 
     def answered(self, usage: Usage, now: float) -> None:
         """A generation ended well there, `usage` being its tokens."""
-        self.silent_since = None
+        self.silent_since = self.fault = None
         self.spent += cost_of(self.config, usage)
         self._rate = self.rate(now) + usage.completion_tokens / RATE_S
         self._rated_at = now
@@ -80,6 +86,8 @@ class Core:
         """Take note of a failure."""
         if self.silent_since is None:
             self.silent_since = now
+        if not isinstance(self.fault, LASTING) or isinstance(error, LASTING):
+            self.fault = error
         self.num_failures += isinstance(error, Unavailable)
 
     def silent_s(self, now: float) -> float:

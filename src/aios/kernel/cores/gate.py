@@ -10,15 +10,13 @@ from typing import Literal
 
 from msgspec import Struct
 
-from aios.abi.errors import AiosError, Exhausted, Overloaded, RateLimited, Unavailable
+from aios.abi.calls.core import Health
+from aios.abi.errors import AiosError, Exhausted, Misconfigured, Overloaded, RateLimited, Unavailable
 from aios.drivers.limits import RateLimits
 from aios.kernel.cores.bucket import BucketStatus, RateBucket
 from aios.kernel.cores.circuit import Circuit
 from aios.kernel.cores.room import Held, Room, Whole
 from aios.kernel.cores.window import MOST, Window
-
-Health = Literal["ready", "overloaded", "failing", "open", "probing", "exhausted"]
-"""`failing` after a failure, `open` after five in a row; `overloaded` when not even one call is let in."""
 
 _CALL_S = 10.0
 """What a call is taken to last while none has ended: an answer of 500 tokens at 50 a second."""
@@ -30,7 +28,7 @@ _MOST_PAUSES = 10
 class Outcome(Struct, frozen=True):
     """What a call's end tells of the core it ran on."""
 
-    kind: Literal["done", "overloaded", "rate_limited", "exhausted", "failed", "neutral"]
+    kind: Literal["done", "overloaded", "rate_limited", "exhausted", "misconfigured", "failed", "neutral"]
     """`neutral`: ended by us, or refused for what it asked: nothing is learned of the core."""
     retry_after: float | None = None
     """Seconds, as the endpoint said."""
@@ -48,6 +46,8 @@ def outcome_of(error: AiosError) -> Outcome:
         return Outcome("overloaded", error.retry_after)
     if isinstance(error, Exhausted):
         return Outcome("exhausted", error.retry_after)
+    if isinstance(error, Misconfigured):
+        return Outcome("misconfigured")
     if isinstance(error, Unavailable):
         return Outcome("failed", error.retry_after)
     return NEUTRAL
@@ -125,13 +125,18 @@ class Gate:
     @property
     def is_sound(self) -> bool:
         """Whether it takes calls, and not only one to see how the core is."""
-        return self._circuit.state == "closed" and not self._circuit.is_exhausted
+        return self._circuit.state == "closed"
+
+    def is_stopped(self, now: float) -> bool:
+        """Whether it takes no call because somebody has to do something about it first."""
+        circuit = self._circuit
+        return circuit.stopped_for is not None and circuit.state == "open" and now < circuit.opens_at
 
     @property
     def health(self) -> Health:
         circuit = self._circuit
-        if circuit.is_exhausted:
-            return "exhausted"
+        if circuit.stopped_for is not None:
+            return circuit.stopped_for
         if circuit.state != "closed":
             return circuit.state
         if circuit.num_failures:
@@ -206,6 +211,8 @@ class Gate:
             self._circuit.failed(now, outcome.retry_after)
         elif kind == "exhausted":
             self._circuit.exhausted(now, outcome.retry_after)
+        elif kind == "misconfigured":
+            self._circuit.misconfigured(now)
         else:
             self._circuit.left(now)
             if kind == "overloaded":
@@ -266,7 +273,7 @@ class Gate:
 
     def _settle(self, num_reserved: int, num_used: int | None, kind: str) -> None:
         """Give the buckets back what a call did not take. Nobody knows what a broken one took: all of it."""
-        if num_used is None and kind in ("overloaded", "rate_limited", "exhausted"):
+        if num_used is None and kind in ("overloaded", "rate_limited", "exhausted", "misconfigured"):
             num_used = 0
         for name, bucket in self._buckets.items():
             if name != "requests":

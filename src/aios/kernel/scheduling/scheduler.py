@@ -68,6 +68,10 @@ class Resource:
     def is_sound(self) -> bool:
         return self.gate is None or self.gate.is_sound
 
+    def is_stopped(self, now: float) -> bool:
+        """Whether it takes no call because somebody has to do something about it first."""
+        return self.gate is not None and self.gate.is_stopped(now)
+
     @property
     def has_room(self) -> bool:
         return len(self.running) < self.num_slots
