@@ -1,9 +1,10 @@
 """Each policy's order, its interruptions, and that nobody waits for ever under those that promise it."""
 
+import asyncio
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from queueing import Bench
 
@@ -262,8 +263,6 @@ async def test_what_a_tenant_did_not_use_is_not_owed_to_it():
 @given(seed=st.integers(0, 10**9))
 def test_the_gap_between_backlogged_tenants_is_bounded(seed):
     """VTC, theorem 1: two that are both backlogged are never further apart than 2 max(w_in L, w_out M)."""
-    import asyncio
-
     asyncio.run(_play_tenants(random.Random(seed)))
 
 
@@ -284,27 +283,57 @@ async def _play_tenants(draw: random.Random) -> None:
         assert abs(tenants["a"].service - tenants["b"].service) <= bound
 
 
-@given(
-    seed=st.integers(0, 10**9),
-    policy=st.sampled_from(["fifo", "program_fifo", "rr", "priority", "mlfq", "plas", "atlas", "fair"]),
+# ---- nobody waits for ever
+
+
+@pytest.mark.parametrize("policy", ["fifo", "rr", "priority", "plas", "mlfq", "atlas"])
+@given(seed=st.integers(0, 10**9))
+@settings(max_examples=20)
+def test_nobody_waits_for_ever_under_those_that_promise_it(policy, seed):
+    assert asyncio.run(_is_served(random.Random(seed), policy, num_elders=3, patience=5.0, aging_s=0.1))
+
+
+@pytest.mark.parametrize("policy", ["program_fifo", "fair"])
+@given(seed=st.integers(0, 10**9))
+@settings(max_examples=20)
+def test_newcomers_starve_nobody_under_those_that_promise_that(policy, seed):
+    assert asyncio.run(_is_served(random.Random(seed), policy, num_elders=0))
+
+
+@pytest.mark.parametrize(
+    ("policy", "num_elders"),
+    [
+        *(("priority", 0), ("plas", 0), ("mlfq", 0), ("atlas", 0), ("srpt", 0), ("gittins", 0)),
+        *(("program_fifo", 1), ("fair", 1)),
+    ],
 )
-def test_nobody_waits_for_ever_under_those_that_promise_it(seed, policy):
-    import asyncio
+def test_without_what_prevents_it_there_would_be_starving(policy, num_elders):
+    """The test above shows something: without aging and patience, or under others, it would fail."""
+    served = _is_served(random.Random(1), policy, num_elders=num_elders, patience=1e9, aging_s=1e9)
+    assert not asyncio.run(served)
 
-    asyncio.run(_play_starving(random.Random(seed), policy))
 
+async def _is_served(draw: random.Random, policy: str, *, num_elders: int, **options: float) -> bool:
+    """Whether one that has had much gets another slot, while more comes than can ever be served.
 
-async def _play_starving(draw: random.Random, policy: str) -> None:
-    """New programs keep coming, as fast as they can be served; an old one that has had much comes back."""
-    bench = Bench(policy, patience=5.0, aging_s=0.1, level_tokens=100.0)
-    bench.process(1, hints=Hints(band="normal", priority=-5))
-    bench.submit(1)
-    bench.serve(num_out=draw.randint(100, 2000), held_s=1.0)
-    victim = bench.submit(1)
-    for pid in range(2, 60):
-        bench.process(pid, hints=Hints(band="normal", priority=draw.randint(0, 5)))
+    Newcomers keep coming, and older programs always have two calls waiting: all of no lower priority.
+    """
+    bench = Bench(policy, level_tokens=100.0, **options)
+    elders, victim = range(1, 1 + num_elders), 1 + num_elders
+    for pid in (*elders, victim):
+        priority = -5 if pid == victim else draw.randint(0, 5)
+        bench.process(pid, hints=Hints(band="normal", priority=priority))
         bench.submit(pid)
-        bench.serve(num_out=draw.randint(1, 20), held_s=0.5)
-        if victim.queue is None:
-            return
-    pytest.fail(f"{policy} starved it")
+        bench.serve(draw.randint(100, 2000), 1.0)
+    waiting = bench.submit(victim)
+    for pid in (*elders, *elders):
+        bench.submit(pid, text="x" * draw.randint(1, 800))
+    for newcomer in range(100, 500):
+        bench.process(newcomer, hints=Hints(band="normal", priority=draw.randint(0, 5)))
+        bench.submit(newcomer, text="x" * draw.randint(1, 800))
+        served = bench.serve(draw.randint(1, 20), 0.5)
+        if served in elders:
+            bench.submit(served, text="x" * draw.randint(1, 800))
+        if waiting.queue is None:
+            return True
+    return False
