@@ -175,6 +175,15 @@ def test_steps_left_are_the_mean_of_those_that_go_on():
         assert learnt.steps_left("react", step) == pytest.approx(statistics.fmean(beyond), rel=0.25)
 
 
+@pytest.mark.parametrize("step", [150, 160, 170])
+def test_a_long_chain_that_goes_on_beyond_the_mean_still_has_steps_left(step):
+    """As good as done, it would be left for the end, and then go on alone. All are of one wide bin."""
+    learnt = taught([[100.0] * (141 + number) for number in range(30)])
+    left = learnt.steps_left("react", step)
+    assert left == pytest.approx((170 - step) / 2, abs=4) or left == step
+    assert left > 1.0
+
+
 # ---- memory and keeping
 
 

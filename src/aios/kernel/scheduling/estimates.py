@@ -42,6 +42,7 @@ _STEP_EDGES: Floats = np.concatenate(
 )
 """The least number of each bin of steps."""
 _STEP_STARTS: list[int] = [int(first) for first in _STEP_EDGES]
+_STEP_ENDS = [*_STEP_STARTS[1:], 2 * _STEP_STARTS[-1]]
 _SERVICE_MIDDLES: Floats = np.sqrt(np.maximum(_SERVICE_EDGES[:-1], 4.0) * _SERVICE_EDGES[1:])
 _STEP_MIDDLES: Floats = (_STEP_EDGES + np.append(_STEP_EDGES[1:], 2 * _STEP_EDGES[-1]) - 1) / 2
 
@@ -74,7 +75,7 @@ class Kind:
     """Programs of one kind. What is answered is worked out now and then, not with each program that ends."""
 
     __slots__ = (
-        "_mean_steps",
+        "_chains",
         "_num_new",
         "_places",
         "_ranks",
@@ -128,8 +129,8 @@ class Kind:
     def steps_left(self, step: int) -> float | None:
         if self._survivors[0] < MIN_CHAINS:
             return None
-        mean = self._mean_steps[_step_bin(step)]
-        return max(1.0, (mean or 2.0 * step) - step)
+        mean = self._chains.mean_beyond(step)
+        return max(1.0, step if mean is None else mean - step)
 
     def _at(self, values: list[float], attained: float) -> tuple[float, int] | None:
         """At the bin of `attained`. Beyond what is known as much again is expected as there was."""
@@ -155,7 +156,7 @@ class Kind:
         self._survivors: list[float] = survivors.tolist()
         self._remaining = _quantiles(self._services, survivors)
         self._ranks = _gittins_ranks(self._services, survivors)
-        self._mean_steps = _mean_steps(self._steps)
+        self._chains = _Chains(self._steps)
 
 
 class Estimates:
@@ -273,11 +274,22 @@ def _beyond(values: Floats, survivors: Floats) -> list[float]:
     return found
 
 
-def _mean_steps(counts: Floats) -> list[float]:
-    """The mean number of steps of programs that have more than those of each bin; 0 where too few have."""
-    num, sums = _from_right(counts), _from_right(counts * _STEP_MIDDLES)
-    # A bin of one number alone is left behind by those that go on; a wider one need not be.
-    num[: _EXACT_STEPS - 1], sums[: _EXACT_STEPS - 1] = num[1:_EXACT_STEPS], sums[1:_EXACT_STEPS]
-    means = np.where(num >= MIN_CHAINS, sums / np.maximum(num, 1.0), 0.0)
-    found: list[float] = means.tolist()
-    return found
+class _Chains:
+    """How many programs had how many steps. A bin's are taken to be spread evenly over its numbers."""
+
+    __slots__ = ("_counts", "_nums", "_sums")
+
+    def __init__(self, counts: Floats) -> None:
+        self._counts: list[float] = counts.tolist()
+        self._nums: list[float] = [*_from_right(counts).tolist(), 0.0]
+        self._sums: list[float] = [*_from_right(counts * _STEP_MIDDLES).tolist(), 0.0]
+
+    def mean_beyond(self, step: int) -> float | None:
+        """The mean number of steps of programs that have more than `step`; None where too few have."""
+        index = _step_bin(step)
+        first, end = _STEP_STARTS[index], _STEP_ENDS[index]
+        num_here = self._counts[index] * max(0, end - 1 - step) / (end - first)
+        num = num_here + self._nums[index + 1]
+        if num < MIN_CHAINS:
+            return None
+        return (num_here * (step + end) / 2 + self._sums[index + 1]) / num
