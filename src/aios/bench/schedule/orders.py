@@ -58,9 +58,9 @@ def _draw(bench: Bench, workload: Workload, main: Sequence[str], found: Mapping[
 
 def mix(bench: Bench) -> None:
     """Chats, tool users and fan-outs."""
-    size = 200 if bench.quick else 1500
+    size = 200 if bench.quick else 1000
     policies: tuple[PolicyName, ...] = ("fifo", "program_fifo", "plas", "atlas", "srpt")
-    for load in (0.95,) if bench.quick else (0.8, 0.95, 1.1):
+    for load in (0.95,) if bench.quick else (0.95, 1.1):
         workload = Workload(f"mix at {load}", workloads.mix(bench.seed, size, load), upstream())
         found = compete(bench, workload, [ENGINE, *map(kernel, policies), ORACLE])
     title = f"{size:,} chats, tool users and fan-outs at load {load}, {SLOTS} slots"

@@ -23,7 +23,6 @@ def swarm(bench: Bench) -> None:
         slots = Workload(f"swarm of {size}, slots", programs, upstream(SWARM_SLOTS))
         _swarm(bench, slots, "slots", is_last=size == sizes[-1])
         _swarm(bench, _rated(f"swarm of {size}, rate", programs), "rate", is_last=size == sizes[-1])
-    _scale(bench)
 
 
 def _rated(name: str, programs: list[Program]) -> Workload:
@@ -62,15 +61,6 @@ def _limits_used(bench: Bench, workload: Workload, trial: Trial) -> None:
         used = trial.report.capacity_used(measures.SETTLED_S, until)
     known = bench.goals.get("schedule.limits_used")
     bench.goal("limits_used", min(used, known.value if known else 1.0), 1.0)
-
-
-def _scale(bench: Bench) -> None:
-    """The paper's figure, and beyond: how the kernel's own time grows with the agents."""
-    for size in () if bench.quick else (10_000,):
-        workload = Workload(
-            f"swarm of {size}, slots", workloads.react(bench.seed, size), upstream(SWARM_SLOTS)
-        )
-        compete(bench, workload, [kernel("plas")])
 
 
 def exhaustion(bench: Bench) -> None:
