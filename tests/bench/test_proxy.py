@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from aios.abi.messages import Delta, Sampling, Usage
 from aios.bench import idle, overhead, proxy, scale, slices
 from aios.bench.chat_server import STREAM, WHOLE, WORDS, ChatConnection, Slots
-from aios.bench.pauses import Pauses
+from aios.bench.pauses import Pauses, QuietTime
 from aios.bench.peer import peer
 from aios.bench.proxy import Pace
 from aios.drivers.llm import Generation
@@ -114,6 +114,32 @@ def test_what_is_lost_is_a_share_of_what_was_watched(monkeypatch):
     assert pauses.share == 0
     pauses.look(1.0)
     assert pauses.share == pytest.approx(1.0 / 1.0002)
+
+
+def quiet_time(monkeypatch, spans) -> QuietTime:
+    """After looks before which work took so long, each with a yardstick that then took so long."""
+    readings = iter(itertools.accumulate([0.0, *itertools.chain.from_iterable(spans)]))
+    monkeypatch.setattr("aios.bench.pauses.time.process_time", lambda: next(readings))
+    quiet = QuietTime()
+    for _ in spans:
+        quiet.look()
+    return quiet
+
+
+def test_quiet_time_is_all_the_work_where_nothing_is_paused(monkeypatch):
+    quiet = quiet_time(monkeypatch, [(0.001, 0.0001)] * 50)
+    assert quiet.seconds == pytest.approx(0.05)
+
+
+def test_long_pauses_are_no_quiet_time(monkeypatch):
+    spans = [(0.001, 0.0001)] * 50
+    spans[10], spans[20] = (0.7, 0.0001), (0.001, 0.7)
+    assert quiet_time(monkeypatch, spans).seconds == pytest.approx(0.049)
+
+
+def test_short_pauses_show_in_the_yardstick(monkeypatch):
+    spans = [(0.001, 0.0001), (0.003, 0.0003)] * 50
+    assert quiet_time(monkeypatch, spans).seconds == pytest.approx(0.1)
 
 
 async def test_a_tiny_run_has_every_row_and_every_goal(monkeypatch):
@@ -234,7 +260,7 @@ def test_no_two_scripted_tasks_begin_alike_and_each_is_solved():
 
 
 def test_time_per_agent_is_compared_to_the_base():
-    rows = [{"core": "scripted", "agents": number, "cpu ms/agent": ms} for number, ms in ((250, 4), (9, 5))]
+    rows = [{"core": "scripted", "agents": number, "quiet ms/agent": ms} for number, ms in ((250, 4), (9, 5))]
     scale._compare(rows)
     assert [row["over base"] for row in rows] == [1.0, 1.25]
 

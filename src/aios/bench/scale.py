@@ -2,8 +2,8 @@
 
 Up to 1,000 agents share the embedded model, and its processor time is nearly all of theirs. More run on a
 scripted core that says at once what a perfect assistant would: kernel, memory, files and tools are as real,
-and all the time that is left is theirs. The table says which core a row had. What an idle agent weighs is
-measured in a process of its own (`bench/idle.py`).
+and all the time that is left is theirs. `quiet ms/agent` is this process's processor time, without what it was
+paused meanwhile. What an idle agent weighs is measured in a process of its own (`bench/idle.py`).
 """
 
 import asyncio
@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from aios.abi.messages import Message
-from aios.bench.pauses import Pauses
+from aios.bench.collector import full_pass_s, full_passes
+from aios.bench.pauses import Pauses, QuietTime
 from aios.bench.report import Goal, Progress, Result
 from aios.bench.runner import Drivers, Run, booted, mixed_tasks, perfect, run_all
 from aios.bench.tasks import Task
@@ -28,15 +29,17 @@ from aios.drivers.llm_scripted import ScriptedDriver
 from aios.kernel.config import Config
 
 EMBEDDED = (50, 250, 1000)
-SCRIPTED = (250, 1000, 10_000)
+SCRIPTED = (250, 1000, 2000, 10_000)
 BASE = 250
 """Agents to whose time per agent that of more is compared."""
 IDLE = 10_000
 QUICK_EMBEDDED = (10, 50)
 QUICK_SCRIPTED = (50, 250)
 QUICK_IDLE = 1000
-TIMES = 3
-"""How often the base is run on the scripted core, and idle agents are weighed: the median counts."""
+TIMES = 5
+"""How often the base is run on the scripted core: the median counts."""
+TIMES_IDLE = 3
+"""How often idle agents are weighed."""
 
 MOST_IDLE_BYTES = 16_384
 
@@ -53,7 +56,7 @@ def run(quick: bool, seed: int, progress: Progress) -> Result:
         rows += found
     num_idle = QUICK_IDLE if quick else IDLE
     progress(f"scale: what each of {num_idle} idle agents weighs")
-    idle_bytes = _idle_bytes(num_idle, 1 if quick else TIMES)
+    idle_bytes = _idle_bytes(num_idle, 1 if quick else TIMES_IDLE)
     rows.append({"core": "idle, one call each", "agents": num_idle, "B/agent": idle_bytes})
     for row in rows:
         row["paused"] = round(pauses.share, 2)
@@ -61,7 +64,7 @@ def run(quick: bool, seed: int, progress: Progress) -> Result:
 
 
 def _goals(rows: Sequence[dict[str, Any]], idle_bytes: int, quick: bool) -> dict[str, Goal]:
-    """Time per agent is processor time: all that agents on the scripted core take, and paused less often."""
+    """Time per agent is quiet processor time: all that agents on the scripted core take."""
     largest = max((row for row in rows if "finished" in row), key=lambda row: int(row["agents"]))
     return {
         "scale.all_finished": Goal(largest["finished"] / largest["agents"], 1.0, quick),
@@ -79,12 +82,12 @@ def _row(
         progress(f"scale: {num_agents} agents, {core}")
         pauses.look(0.5)
         rows.append(asyncio.run(_measure(core, num_agents, seed)))
-    return sorted(rows, key=lambda row: float(row["cpu ms/agent"]))[len(rows) // 2]
+    return sorted(rows, key=lambda row: float(row["quiet ms/agent"]))[len(rows) // 2]
 
 
 def _compare(rows: Sequence[dict[str, Any]]) -> None:
     """Add each row's time per agent over the base's. The embedded model's passes in a process of its own."""
-    key = "ms/agent" if rows[0]["core"] == "embedded" else "cpu ms/agent"
+    key = "ms/agent" if rows[0]["core"] == "embedded" else "quiet ms/agent"
     base = next((row for row in rows if row["agents"] == BASE), rows[0])
     for row in rows:
         row["over base"] = round(row[key] / base[key], 3)
@@ -100,9 +103,12 @@ async def _measure(core: str, num_agents: int, seed: int) -> dict[str, Any]:
         async with booted(Config(data=Path(folder), seed=seed), drivers) as (kernel, connection):
             runs = [Run(index, task) for index, task in enumerate(tasks, 1)]
             gc.collect()
-            begin, cpu_begin = time.perf_counter(), time.process_time()
+            num_passes = full_passes()
+            begin, quiet = time.perf_counter(), QuietTime()
+            kernel.journal.subscribe(lambda event: quiet.look())
             await run_all(connection, runs)
-            wall_s, cpu_s = time.perf_counter() - begin, time.process_time() - cpu_begin
+            wall_s = time.perf_counter() - begin
+            quiet_s = quiet.seconds + (full_passes() - num_passes) * full_pass_s()
             counted = kernel.journal.statistics()
     return {
         "core": core,
@@ -111,7 +117,7 @@ async def _measure(core: str, num_agents: int, seed: int) -> dict[str, Any]:
         "solved": sum(run.verdict.solved for run in runs),
         "wall s": round(wall_s, 2),
         "ms/agent": round(1000 * wall_s / num_agents, 2),
-        "cpu ms/agent": round(1000 * cpu_s / num_agents, 2),
+        "quiet ms/agent": round(1000 * quiet_s / num_agents, 2),
         "tokens/s": round(counted["tokens"] / wall_s),
         "switches": counted["context_switches"],
         "calls": sum(counted["syscalls"].values()),

@@ -6,12 +6,12 @@ two calls shows it; of another one the upper half of the slices is taken for the
 """
 
 import asyncio
-import gc
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec import Struct
 
+from aios.bench.collector import full_pass_s, full_passes
 from aios.bench.pauses import GAP_S
 from aios.bench.peer import Peer
 from aios.bench.report import Spread, spread
@@ -64,7 +64,7 @@ class _Slices:
 async def sliced(calls: Sequence[Call], rounds: int) -> Sliced:
     """Each of `calls` made so often by a task of its own, in this process."""
     slices = _Slices()
-    num_passes = _full_passes()
+    num_passes = full_passes()
 
     async def repeat(call: Call, hops: int) -> None:
         for _ in range(hops):
@@ -76,8 +76,8 @@ async def sliced(calls: Sequence[Call], rounds: int) -> Sliced:
     async with asyncio.TaskGroup() as group:
         for index, call in enumerate(calls):
             group.create_task(repeat(call, index % HOPS))
-    num_passes = _full_passes() - num_passes
-    collector_us = 1e6 * num_passes * _full_pass_s() / (rounds * len(calls)) if num_passes else 0.0
+    num_passes = full_passes() - num_passes
+    collector_us = 1e6 * num_passes * full_pass_s() / (rounds * len(calls)) if num_passes else 0.0
     # In the first round tasks are begun, and pools and tables grow; in the last there are ever fewer callers.
     edge = len(calls) // SLICE
     taken = slices.taken[edge:-edge]
@@ -89,21 +89,6 @@ async def sliced(calls: Sequence[Call], rounds: int) -> Sliced:
         collector_us=collector_us,
         left_out=1 - len(whole) / len(taken),
     )
-
-
-def _full_passes() -> int:
-    """How often the collector has looked at all there is."""
-    return int(gc.get_stats()[-1]["collections"])
-
-
-def _full_pass_s() -> float:
-    """What that takes it, at its best."""
-    found = []
-    for _ in range(5):
-        begin = time.process_time()
-        gc.collect()
-        found.append(time.process_time() - begin)
-    return min(found)
 
 
 async def rates(
