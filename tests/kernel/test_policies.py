@@ -114,6 +114,21 @@ async def test_the_starved_is_promoted_and_starts_anew():
     assert bench.serve() == 1, "its count began anew"
 
 
+async def test_a_promoted_fan_out_falls_again_by_its_chain_not_by_all_it_was_given():
+    bench = Bench("atlas", slots=8, level_tokens=500.0, patience=1.0)
+    wide = [bench.submit(1) for _ in range(8)]
+    for _ in wide:
+        bench.next()
+    for task in wide:
+        bench.release(task, 1.0, num_out=500)
+    waits = bench.submit(1)
+    bench.now += 100.0
+    assert bench.next() is waits, "it has waited for longer than it ran: promoted"
+    bench.release(waits, 1.0, num_out=500)
+    later = bench.submit(1)
+    assert bench.policy.key(later, bench.now, 0)[0] > 0, "a chain of 1000 tokens since then"
+
+
 async def test_srpt_goes_by_what_programs_alike_still_needed():
     bench = Bench("srpt")
     for _ in range(40):

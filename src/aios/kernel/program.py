@@ -89,6 +89,7 @@ class Program:
         "num_waiting",
         "order",
         "path",
+        "path_mark",
         "ran_s",
         "service",
         "steps",
@@ -110,6 +111,8 @@ class Program:
         """What it has attained: of finished calls, and of running ones so far."""
         self.mark = 0.0
         """The service it had when it was last promoted."""
+        self.path_mark = 0.0
+        """The longest chain it had then."""
         self.ran_s = 0.0
         """Seconds that its calls held a slot since then."""
         self.waited_s = 0.0
@@ -162,7 +165,7 @@ class Program:
 
     def promote(self, now: float) -> None:
         """Count service and waiting from here."""
-        self.mark = self.service
+        self.mark, self.path_mark = self.service, self.path
         self.ran_s = self.waited_s = 0.0
         if self.waits_since is not None:
             self.waits_since = now

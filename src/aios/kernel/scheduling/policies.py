@@ -132,7 +132,7 @@ class _Levels(_Ordered):
 
     def started(self, task: Task, now: float) -> None:
         program = _program(task)
-        if program.service - program.mark >= self._first and self._is_starved(program, now):
+        if self._attained(task) >= self._first and self._is_starved(program, now):
             program.promote(now)
 
     def _attained(self, head: Task) -> float:
@@ -172,7 +172,7 @@ class Atlas(_Levels):
 
     def _attained(self, head: Task) -> float:
         demand = _demand(head)
-        return max(0.0, demand.path + demand.service - demand.program.mark)
+        return max(0.0, demand.path + demand.service - demand.program.path_mark)
 
 
 class Srpt(_Ordered):
