@@ -68,7 +68,9 @@ def gaps(title: str, trials: Iterable[Trial], bound: float, points: int = 400) -
         times = np.linspace(0.0, until, points)
         values = np.array([np.interp(times, *curve) for curve in curves])
         lines.append(Line(trial.arm, times.tolist(), np.round(np.ptp(values, axis=0), 1).tolist()))
-    return Curves(title, "seconds", "tokens of service", lines, bound=bound, bound_label="the VTC bound")
+    return Curves(
+        title, "seconds", "tokens of service", lines, log="y", bound=bound, bound_label="the VTC bound"
+    )
 
 
 def shares(title: str, x: str, found: Mapping[str, float]) -> Bars:

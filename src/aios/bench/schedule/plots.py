@@ -3,6 +3,7 @@
 Measures nothing. An arm has the same colour in every picture.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -20,11 +21,13 @@ COLOURS = {
     "kernel, program_fifo": "#6c3483",
     "kernel, plas": "#1f618d",
     "kernel, plas, told nothing": "#5dade2",
+    "kernel, fair": "#16a085",
     "kernel, srpt": "#1e8449",
     "kernel, oracle": "#111111",
     "capacity": "#bbbbbb",
 }
-"""Of arms that come again and again; others take the next of matplotlib's own."""
+"""Of arms that come again and again, by the label up to a colon; others take the next of `OTHERS`."""
+OTHERS = ("#d35400", "#2c3e50", "#f39c12", "#27ae60", "#c39bd3", "#d98880", "#909497", "#45b39d")
 
 
 class Line(Struct, frozen=True):
@@ -94,10 +97,10 @@ def _height(plot: Plot) -> float:
 def _bars(axes: Any, plot: Bars) -> None:
     labels = [bar.label for bar in plot.bars]
     bars = axes.barh(labels, [bar.value for bar in plot.bars], height=0.65, color=_colours(labels))
-    axes.bar_label(bars, [f" {bar.value:,.4g}  {bar.note}" for bar in plot.bars], fontsize=8)
+    axes.bar_label(bars, [f" {_number(bar.value)}  {bar.note}" for bar in plot.bars], fontsize=8)
     if plot.bound is not None:
         axes.axvline(plot.bound, color="black", linestyle=":", linewidth=1)
-        axes.set_xlabel(f"{plot.x} (dotted: {plot.bound_label} {plot.bound:,.4g})")
+        axes.set_xlabel(f"{plot.x} (dotted: {plot.bound_label} {_number(plot.bound)})")
     else:
         axes.set_xlabel(plot.x)
     axes.margins(x=0.3)
@@ -112,12 +115,15 @@ def _curves(axes: Any, plot: Curves) -> None:
     axes.set(xlabel=plot.x, ylabel=plot.y)
     if plot.log:
         axes.set(**{f"{plot.log}scale": "log"})
+    axes.yaxis.set_major_formatter("{x:,.10g}")
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
 
 
 def _colours(labels: Sequence[str]) -> list[str]:
-    others = iter(
-        ("#16a085", "#d35400", "#2c3e50", "#f39c12", "#27ae60", "#c39bd3", "#d98880", "#909497") * 2
-    )
-    return [COLOURS.get(label) or next(others) for label in labels]
+    others = itertools.cycle(OTHERS)
+    return [COLOURS.get(label.partition(":")[0]) or next(others) for label in labels]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
