@@ -2,7 +2,7 @@
 
 Up to 1,000 agents share the embedded model, and its processor time is nearly all of theirs. More run on a
 scripted core that says at once what a perfect assistant would: kernel, memory, files and tools are as real,
-and all the time that is left is theirs. `quiet ms/agent` is this process's processor time, without what it was
+and all the time that is left is theirs. `quiet ms/agent` is this process's processor time, less what it was
 paused meanwhile. What an idle agent weighs is measured in a process of its own (`bench/idle.py`).
 """
 
