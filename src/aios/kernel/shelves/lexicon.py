@@ -1,5 +1,7 @@
 """The words of a shelf, to find those that are like one: most often the same word, inflected or misspelt."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -18,7 +20,8 @@ class _Piece(Struct, frozen=True):
 
     keys: Keys
     codes: Codes
-    num_grams: NDArray[np.int64]
+    num_grams: NDArray[np.float64]
+    """Of each word; 1 for those that have none."""
 
 
 class Similar(Struct, frozen=True):
@@ -26,6 +29,9 @@ class Similar(Struct, frozen=True):
 
     keys: Keys
     likeness: NDArray[np.float64]
+
+
+NONE = Similar(np.zeros(0, np.uint64), np.zeros(0))
 
 
 class Lexicon:
@@ -51,22 +57,21 @@ class Lexicon:
         while len(self._pieces) > 1 and len(self._pieces[-2].keys) <= 2 * len(self._pieces[-1].keys):
             self._pieces[-2:] = [_joined(*self._pieces[-2:])]
 
-    def similar(self, word: str) -> Similar:
-        """All words like one, itself left out."""
-        grams = grams_of([word]) >> PLACE_BITS
-        if not len(grams):
-            return Similar(np.zeros(0, np.uint64), np.zeros(0))
-        found = [_similar(piece, grams) for piece in self._pieces]
-        keys = np.concatenate([np.zeros(0, np.uint64), *(one.keys for one in found)])
-        likeness = np.concatenate([np.zeros(0), *(one.likeness for one in found)])
-        is_other = keys != np.uint64(word_key(word))
-        keys, likeness = keys[is_other], likeness[is_other]
-        order = np.lexsort((keys, -likeness))
-        return Similar(keys[order], likeness[order])
+    def similar(self, words: Sequence[str]) -> list[Similar]:
+        """For each word all that are like it, itself left out."""
+        codes = grams_of(words)
+        grams, whose = codes >> PLACE_BITS, codes & _PLACES
+        found = [_shared(piece, grams, whose, len(words)) for piece in self._pieces]
+        nums = np.bincount(whose.astype(np.intp), minlength=len(words))
+        return [
+            _alike(words[at], int(nums[at]), self._pieces, [one[at] for one in found]) if nums[at] else NONE
+            for at in range(len(words))
+        ]
 
 
 def _piece(keys: Keys, codes: Codes) -> _Piece:
-    return _Piece(keys, codes, np.bincount((codes & _PLACES).astype(np.intp), minlength=len(keys)))
+    num_grams = np.bincount((codes & _PLACES).astype(np.intp), minlength=len(keys))
+    return _Piece(keys, codes, np.maximum(num_grams, 1).astype(np.float64))
 
 
 def _joined(one: _Piece, other: _Piece) -> _Piece:
@@ -78,12 +83,29 @@ def _joined(one: _Piece, other: _Piece) -> _Piece:
     return _piece(keys, np.sort(np.concatenate(codes)))
 
 
-def _similar(piece: _Piece, grams: Codes) -> Similar:
-    begins = np.searchsorted(piece.codes, grams << PLACE_BITS)
-    ends = np.searchsorted(piece.codes, (grams << PLACE_BITS) | _PLACES, side="right")
-    shared = [piece.codes[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
-    places = (np.concatenate(shared) & _PLACES).astype(np.intp)
-    num_shared = np.bincount(places, minlength=len(piece.keys))
-    likeness = num_shared / np.sqrt(np.maximum(piece.num_grams, 1) * len(grams))
-    chosen = np.flatnonzero(likeness >= LEAST)
-    return Similar(piece.keys[chosen], likeness[chosen])
+def _shared(piece: _Piece, grams: Codes, whose: Codes, num_words: int) -> list[list[Codes]]:
+    """For each word asked for the n-grams that it shares with others, as codes of those."""
+    begins = np.searchsorted(piece.codes, grams << PLACE_BITS).tolist()
+    ends = np.searchsorted(piece.codes, (grams << PLACE_BITS) | _PLACES, side="right").tolist()
+    shared: list[list[Codes]] = [[] for _ in range(num_words)]
+    for word, begin, end in zip(whose.tolist(), begins, ends, strict=True):
+        if begin < end:
+            shared[word].append(piece.codes[begin:end])
+    return shared
+
+
+def _alike(word: str, num_grams: int, pieces: Sequence[_Piece], shared: Sequence[Sequence[Codes]]) -> Similar:
+    all_keys, all_likeness = [NONE.keys], [NONE.likeness]
+    for piece, codes in zip(pieces, shared, strict=True):
+        if not codes:
+            continue
+        places = (np.concatenate(codes) & _PLACES).astype(np.intp)
+        num_shared = np.bincount(places, minlength=len(piece.keys))
+        likeness = num_shared / np.sqrt(piece.num_grams * float(num_grams))
+        chosen = np.flatnonzero(likeness >= LEAST)
+        all_keys.append(piece.keys[chosen])
+        all_likeness.append(likeness[chosen])
+    keys, likeness = np.concatenate(all_keys), np.concatenate(all_likeness)
+    order = np.lexsort((keys, -likeness))
+    order = order[keys[order] != np.uint64(word_key(word))]
+    return Similar(keys[order], likeness[order])

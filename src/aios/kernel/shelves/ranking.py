@@ -10,7 +10,7 @@ ColBERT, SIGIR 2020, section 3.3, here between sets of character n-grams). Both:
 Bruch, Gai and Ingber found better than fusing ranks (ACM TOIS 42, 2023).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import apsw
@@ -18,7 +18,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from aios.kernel.shelves.lexicon import Lexicon
+from aios.kernel.shelves.lexicon import Lexicon, Similar
 from aios.kernel.shelves.segment import Bools, Places, Segment
 from aios.kernel.shelves.terms import Keys, keys_of
 
@@ -56,11 +56,29 @@ class Part(Struct, frozen=True):
 
 
 class Standins(Struct, frozen=True):
-    """What is looked for in the place of one word of a query: itself, and words like it, least like first."""
+    """What is looked for in the place of one word of a query: itself, and words like it, least like first.
+
+    `terms` are their places among the terms that were found.
+    """
+
+    terms: list[int]
+    likeness: list[float]
+    num_with: float
+    """In how many documents they are, each counted by its likeness."""
+
+
+class _Found(Struct, frozen=True):
+    """Where the postings of terms begin and end in each part, and how many visible documents have them."""
 
     keys: Keys
-    likeness: NDArray[np.float64]
-    rarity: float
+    """Sorted."""
+    begins: list[list[int]]
+    ends: list[list[int]]
+    num_with: NDArray[np.float64]
+
+    def at(self, keys: Keys) -> NDArray[np.intp]:
+        """The places of keys that were looked for."""
+        return np.searchsorted(self.keys, keys)
 
 
 class Ranking:
@@ -77,33 +95,83 @@ class Ranking:
 
     def scores(self, words: Sequence[str], mode: Mode) -> list[Scores]:
         """The score of each document of each part for these words; 0 where none of them is in it."""
+        own = keys_of(words)
         if mode == "keyword":
-            return self.by_words(words)
+            return self._by_words(self._find(own), own)
+        similar = self._similar(words)
+        found = self._find(np.concatenate([own, *(one.keys[: 2 * MOST_SIMILAR] for one in similar)]))
+        if any(self._wants_more(found, one) for one in similar):
+            found = self._find(np.concatenate([own, *(one.keys for one in similar)]))
+        likeness = self._by_likeness(found, own, similar)
         if mode == "meaning":
-            return self.by_likeness(words)
+            return likeness
         return [
-            WEIGHT_OF_WORDS * bm25 / (bm25 + HALF_BM25) + (1 - WEIGHT_OF_WORDS) * likeness
-            for bm25, likeness in zip(self.by_words(words), self.by_likeness(words), strict=True)
+            WEIGHT_OF_WORDS * bm25 / (bm25 + HALF_BM25) + (1 - WEIGHT_OF_WORDS) * cosine
+            for bm25, cosine in zip(self._by_words(found, own), likeness, strict=True)
         ]
 
-    def by_words(self, words: Sequence[str]) -> list[Scores]:
+    def _by_words(self, found: _Found, own: Keys) -> list[Scores]:
         """BM25."""
-        keys = keys_of(list(words))
-        num_with = self._count(keys)
-        chosen = self._uncommon(num_with)
-        rarity = self._rarity(num_with)[chosen]
+        terms = found.at(own)
+        terms = terms[self._uncommon(found.num_with[terms])]
+        rarity = self._rarity(found.num_with[terms]).tolist()
         mean = self._num_words / self._num_documents if self._num_words else 1.0
-        return [self._bm25(part, keys[chosen], rarity, mean) for part in self._parts]
+        return [self._bm25(number, found, terms.tolist(), rarity, mean) for number in range(len(self._parts))]
 
-    def by_likeness(self, words: Sequence[str]) -> list[Scores]:
+    def _by_likeness(self, found: _Found, own: Keys, similar: Sequence[Similar]) -> list[Scores]:
         """From 0 to 1: 1 for a document that holds all the words themselves."""
-        found = [self._standins(word) for word in words]
-        num_with = np.array([num for _, num in found], np.float64)
-        chosen = [found[place][0] for place in self._uncommon(num_with).tolist()]
-        whole = sum(one.rarity for one in chosen if len(one.keys)) or 1.0
-        return [self._likeness(part, chosen) / whole for part in self._parts]
+        standins = [self._standins(found, *one) for one in zip(own, similar, strict=True)]
+        num_with = np.array([one.num_with for one in standins])
+        chosen = [(standins[place], self._rarity(num_with[place])) for place in self._uncommon(num_with)]
+        whole = float(sum(rarity for _, rarity in chosen)) or 1.0
+        return [self._likeness(number, found, chosen) / whole for number in range(len(self._parts))]
 
-    # ---- inside
+    # ---- what is looked for
+
+    def _find(self, keys: Keys) -> _Found:
+        keys = np.unique(keys)
+        num_with = np.zeros(len(keys))
+        all_begins, all_ends = [], []
+        for part in self._parts:
+            begins, ends = part.segment.ranges(keys)
+            all_begins.append(begins.tolist())
+            all_ends.append(ends.tolist())
+            if part.is_visible is None:
+                num_with += ends - begins
+                continue
+            for term in np.flatnonzero(begins < ends).tolist():
+                holders = part.segment.postings.places(self._connection, int(begins[term]), int(ends[term]))
+                num_with[term] += np.count_nonzero(part.is_visible[holders])
+        return _Found(keys, all_begins, all_ends, num_with)
+
+    def _similar(self, words: Sequence[str]) -> list[Similar]:
+        """For each word those like it on any of the shelves, the most alike first."""
+        found = [lexicon.similar(words) for lexicon in self._lexicons]
+        if len(found) == 1:
+            return found[0]
+        return [_joined([one[at] for one in found]) for at in range(len(words))]
+
+    def _wants_more(self, found: _Found, similar: Similar) -> bool:
+        """Whether of the words like one so many are in no document any more that others may stand in."""
+        first = similar.keys[: 2 * MOST_SIMILAR]
+        num_there = np.count_nonzero(found.num_with[found.at(first)])
+        return len(first) < len(similar.keys) and int(num_there) < MOST_SIMILAR
+
+    def _standins(self, found: _Found, own: np.uint64, similar: Similar) -> Standins:
+        terms = found.at(similar.keys)
+        is_found = terms < len(found.keys)
+        is_found &= found.keys[np.minimum(terms, len(found.keys) - 1)] == similar.keys
+        is_found[is_found] = found.num_with[terms[is_found]] > 0
+        chosen = np.flatnonzero(is_found)[:MOST_SIMILAR]
+        all_terms, likeness = terms[chosen], similar.likeness[chosen]
+        term = found.at(np.array([own]))
+        if found.num_with[term[0]] > 0:
+            all_terms = np.concatenate([term, all_terms])
+            likeness = np.concatenate([np.ones(1), likeness])
+        num_with = float((found.num_with[all_terms] * likeness).sum())
+        return Standins(
+            all_terms[::-1].tolist(), likeness[::-1].tolist(), min(num_with, float(self._num_documents))
+        )
 
     def _rarity(self, num_with: NDArray[np.float64]) -> Scores:
         rarity: Scores = np.log1p((self._num_documents - num_with + 0.5) / (num_with + 0.5))
@@ -115,45 +183,13 @@ class Ranking:
         is_rare = is_there & (num_with <= max(COMMON, COMMON_SHARE * self._num_documents))
         return np.flatnonzero(is_rare if is_rare.any() else is_there)
 
-    def _count(self, keys: Keys) -> NDArray[np.float64]:
-        """In how many visible documents each term is."""
-        num_with = np.zeros(len(keys), np.float64)
-        for part in self._parts:
-            ranges = part.segment.ranges(keys)
-            if part.is_visible is None:
-                num_with += [end - begin for begin, end in ranges]
-                continue
-            for place, (begin, end) in enumerate(ranges):
-                if begin < end:
-                    holders = part.segment.postings.places(self._connection, begin, end)
-                    num_with[place] += np.count_nonzero(part.is_visible[holders])
-        return num_with
+    # ---- scores
 
-    def _standins(self, word: str) -> tuple[Standins, float]:
-        """For a word, and in how many documents they are, each counted by its likeness."""
-        own = keys_of([word])
-        found = [lexicon.similar(word) for lexicon in self._lexicons]
-        keys, at = np.unique(np.concatenate([own[:0], *(one.keys for one in found)]), return_index=True)
-        likeness = np.concatenate([np.zeros(0), *(one.likeness for one in found)])[at]
-        order = np.lexsort((keys, -likeness))
-        num_with = np.zeros(0)
-        for most in (2 * MOST_SIMILAR, len(order)):
-            num_with = self._count(keys[order[:most]])
-            if np.count_nonzero(num_with) >= MOST_SIMILAR:
-                break
-        alive = np.flatnonzero(num_with)[:MOST_SIMILAR]
-        num_own = self._count(own)
-        best = order[alive]
-        all_keys = np.concatenate([own[: int(num_own[0] > 0)], keys[best]])
-        all_likeness = np.concatenate([np.ones(int(num_own[0] > 0)), likeness[best]])
-        num = min(float(num_own[0] + (num_with[alive] * likeness[best]).sum()), float(self._num_documents))
-        rarity = float(self._rarity(np.array([num]))[0])
-        return Standins(all_keys[::-1], all_likeness[::-1], rarity), num
-
-    def _bm25(self, part: Part, keys: Keys, rarity: Scores, mean: float) -> Scores:
-        segment = part.segment
+    def _bm25(self, number: int, found: _Found, terms: list[int], rarity: list[float], mean: float) -> Scores:
+        segment = self._parts[number].segment
         scores = np.zeros(len(segment))
-        for word, (begin, end) in enumerate(segment.ranges(keys)):
+        for term, weight in zip(terms, rarity, strict=True):
+            begin, end = found.begins[number][term], found.ends[number][term]
             if begin == end:
                 continue
             places = segment.postings.places(self._connection, begin, end)
@@ -161,26 +197,31 @@ class Ranking:
             damped = segment.columns.lengths[places] * (SATURATION * LENGTH_SHARE / mean)
             damped += SATURATION * (1 - LENGTH_SHARE)
             damped += counts
-            counts *= rarity[word] * (SATURATION + 1)
+            counts *= weight * (SATURATION + 1)
             counts /= damped
             scores[places] += counts
         return scores
 
-    def _likeness(self, part: Part, standins: Sequence[Standins]) -> Scores:
-        scores = np.zeros(len(part.segment))
-        best = np.zeros(len(part.segment))
-        for one in standins:
-            holders = list(self._holders(part.segment, one.keys))
-            for word, places in holders:
-                best[places] = one.likeness[word]  # The more alike come later.
-            if not holders:
-                continue
-            touched = np.concatenate([places for _, places in holders])
-            scores[touched] += one.rarity * best[touched]  # A place that is there twice is written once.
-            best[touched] = 0.0
+    def _likeness(self, number: int, found: _Found, chosen: Sequence[tuple[Standins, Scores]]) -> Scores:
+        segment = self._parts[number].segment
+        begins, ends = found.begins[number], found.ends[number]
+        scores = np.zeros(len(segment))
+        best = np.zeros(len(segment))
+        for standins, rarity in chosen:
+            touched: list[Places] = []
+            for term, likeness in zip(standins.terms, standins.likeness, strict=True):
+                if begins[term] < ends[term]:
+                    touched.append(segment.postings.places(self._connection, begins[term], ends[term]))
+                    best[touched[-1]] = likeness  # The more alike come later.
+            if touched:
+                places = touched[0] if len(touched) == 1 else np.concatenate(touched)
+                scores[places] += rarity * best[places]  # A place that is there twice is written once.
+                best[places] = 0.0
         return scores
 
-    def _holders(self, segment: Segment, keys: Keys) -> Iterator[tuple[int, Places]]:
-        for word, (begin, end) in enumerate(segment.ranges(keys)):
-            if begin < end:
-                yield word, segment.postings.places(self._connection, begin, end)
+
+def _joined(found: Sequence[Similar]) -> Similar:
+    keys, at = np.unique(np.concatenate([one.keys for one in found]), return_index=True)
+    likeness = np.concatenate([one.likeness for one in found])[at]
+    order = np.lexsort((keys, -likeness))
+    return Similar(keys[order], likeness[order])

@@ -126,23 +126,21 @@ class Segment(Struct, frozen=True):
         found: NDArray[np.intp] = places[self.columns.stamps[places] == stamps]
         return found
 
-    def ranges(self, keys: Keys) -> list[tuple[int, int]]:
+    def ranges(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where the postings of each key begin and end; the same number twice where there are none."""
         if not len(self.keys):
-            return [(0, 0)] * len(keys)
+            return np.zeros(len(keys), np.int64), np.zeros(len(keys), np.int64)
         at = np.searchsorted(self.keys, keys)
         at[at == len(self.keys)] = 0
-        is_here = self.keys[at] == keys
         begins = self.starts[at]
-        ends = np.where(is_here, self.starts[at + 1], begins)
-        return list(zip(begins.tolist(), ends.tolist(), strict=True))
+        return begins, np.where(self.keys[at] == keys, self.starts[at + 1], begins)
 
     def marked(self, connection: apsw.Connection, mark: str) -> Bools:
         """Which documents carry a mark, by place."""
         found = np.zeros(len(self), np.bool_)
-        ((begin, end),) = self.ranges(np.array([mark_key(mark)], np.uint64))
-        if begin < end:
-            found[self.postings.places(connection, begin, end)] = True
+        begins, ends = self.ranges(np.array([mark_key(mark)], np.uint64))
+        if begins[0] < ends[0]:
+            found[self.postings.places(connection, int(begins[0]), int(ends[0]))] = True
         return found
 
 

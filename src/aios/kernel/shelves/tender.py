@@ -67,6 +67,11 @@ class Tender:
         except tables.Damaged as error:
             raise Corrupt(f"the index for searching is damaged again: {error}") from None
 
+    async def idle(self) -> None:
+        """Wait until there is nothing to do."""
+        while self._task is not None and not self._task.done():
+            await asyncio.wait([self._task])
+
     async def _tend(self) -> None:
         while self._woken:
             shelf = next(iter(self._woken))

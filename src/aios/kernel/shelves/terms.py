@@ -4,7 +4,7 @@ A term is a key of 48 bits, its kind in the upper two. Knows no shelf.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import cast
@@ -65,7 +65,7 @@ def words_of(tokenize: Tokenize, text: str) -> list[str]:
     return list(dict.fromkeys(tokenize(text)))[:MAX_WORDS]
 
 
-def keys_of(words: list[str]) -> Keys:
+def keys_of(words: Sequence[str]) -> Keys:
     return np.array([word_key(word) for word in words], np.uint64)
 
 
