@@ -53,7 +53,7 @@ class Disk(apsw.VFS):
         self.is_recording = is_recording
         self.changes: list[Change] = []
         self.room: int | None = None
-        super().__init__(name, "", makedefault=is_default)
+        super().__init__(name, "unix", makedefault=is_default)
 
     def operate(self, kind: str, path: str) -> None:
         """Count an operation. Raises the error that it is to fail with."""
@@ -87,7 +87,7 @@ class File(apsw.VFSFile):
         self._path = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
         disk.operate("open", self._path)
         is_new = not Path(self._path).exists()
-        super().__init__("", name, flags)
+        super().__init__("unix", name, flags)
         self._size = super().xFileSize()
         if is_new:
             disk.remember("create", self._path)

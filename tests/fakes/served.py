@@ -39,7 +39,13 @@ class ScriptedKernel:
             raise Unauthenticated("the kernel gave no such token")
 
     async def trap(
-        self, token: str, call: SystemCall, *, emit: Emit | None = None, timeout_s: float | None = None
+        self,
+        token: str,
+        call: SystemCall,
+        *,
+        emit: Emit | None = None,
+        timeout_s: float | None = None,
+        key: str = "",
     ) -> Reply:
         self.verify(token)
         self.asked.append(call)

@@ -80,7 +80,7 @@ class Recorder:
     def __init__(self) -> None:
         self.calls: list[sc.SystemCall] = []
 
-    async def call(self, token, call, emit=None, timeout_s=None):
+    async def call(self, token, call, emit=None, timeout_s=None, key=""):
         self.calls.append(call)
         raise Kept
 

@@ -28,6 +28,7 @@ class KernelDouble:
         self.changed = asyncio.Condition()
         self.may_spawn = asyncio.Event()
         self.may_spawn.set()
+        self.keys: list[str] = []
         self._pids: dict[str, int] = {}
 
     def verify(self, token: str) -> None:
@@ -41,8 +42,10 @@ class KernelDouble:
         *,
         emit: Callable[[Delta], None] | None = None,
         timeout_s: float | None = None,
+        key: str = "",
     ) -> sc.Reply:
         self.verify(token)
+        self.keys.append(key)
         await self._note(self.seen, call)
         match call:
             case sc.LlmGenerate():

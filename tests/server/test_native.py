@@ -13,6 +13,7 @@ from aios.abi import wire
 from aios.abi.errors import Cancelled, Conflict, OutcomeUnknown, Overloaded, PermissionDenied
 from aios.abi.messages import Message
 from aios.kernel.config import Config
+from aios.sdk import repeating
 from aios.sdk.transport import Http
 from aios.server import app, http, openapi
 from aios.server.app import serving
@@ -246,14 +247,16 @@ async def test_nothing_there_and_the_wrong_method_are_told_as_errors(session):
     assert (status, body["error"]["code"]) == (405, "invalid_argument")
 
 
-async def test_a_write_that_the_end_cuts_off_may_have_taken_effect(kernel, config):
+async def test_a_write_that_the_end_cuts_off_may_have_taken_effect(kernel, config, monkeypatch):
+    monkeypatch.setattr(repeating, "PAUSES_S", (0.0,))
     async with serving(kernel, config) as address:
         way = Http(address.url)
         write = sc.StorageWrite(path="hang", content="x")
         writing = asyncio.create_task(way.call("operator-secret", write))
         await kernel.until(lambda: kernel.num_hanging == 1)
-    with pytest.raises(OutcomeUnknown, match=r"storage\.write"):
+    with pytest.raises(OutcomeUnknown, match=r"storage\.write") as raised:
         await writing
+    assert [raised.value.key] == kernel.keys
     await way.close()
 
 

@@ -13,6 +13,7 @@ from aios.abi import syscalls as sc
 from aios.abi import wire
 from aios.abi.errors import Cancelled, Conflict, InvalidArgument, OutcomeUnknown, Unavailable
 from aios.abi.messages import Message
+from aios.sdk import repeating
 from aios.sdk.transport import UnixSocket
 from aios.server import connection as connections
 from aios.server.socket import SocketServer
@@ -270,12 +271,14 @@ async def test_closing_the_server_answers_what_is_in_flight(server, kernel, way)
         await calling
 
 
-async def test_a_write_that_the_end_cuts_off_may_have_taken_effect(server, kernel, way):
+async def test_a_write_that_the_end_cuts_off_may_have_taken_effect(server, kernel, way, monkeypatch):
+    monkeypatch.setattr(repeating, "PAUSES_S", (0.0,))
     writing = asyncio.create_task(way.call(OPERATOR, sc.StorageWrite(path="hang", content="x")))
     await kernel.until(lambda: kernel.num_hanging == 1)
     await server.close()
-    with pytest.raises(OutcomeUnknown, match=r"storage\.write"):
+    with pytest.raises(OutcomeUnknown, match=r"storage\.write") as raised:
         await writing
+    assert [raised.value.key] == kernel.keys
 
 
 async def test_an_answer_may_be_larger_than_what_may_lie_unread(way, monkeypatch):
@@ -285,7 +288,7 @@ async def test_an_answer_may_be_larger_than_what_may_lie_unread(way, monkeypatch
 
 
 async def test_a_lost_connection_fails_its_calls_and_the_next_call_connects_again(kernel, tmp_path):
-    """What changes nothing has failed; what may have taken effect is not known."""
+    """What changes nothing has failed; what may have taken effect is asked for again, with the same key."""
     first = SocketServer(kernel, tmp_path / "s")
     await first.start()
     way = UnixSocket(tmp_path / "s")
@@ -298,10 +301,12 @@ async def test_a_lost_connection_fails_its_calls_and_the_next_call_connects_agai
         lost.abort()
     with pytest.raises(Unavailable):
         await reading
-    with pytest.raises(OutcomeUnknown):
-        await spawning
-    assert await way.call(OPERATOR, ask("again")) == sc.LlmAnswer("again")
+    await kernel.until(lambda: len(kernel.seen) == 3)
     kernel.may_spawn.set()
+    assert isinstance(await spawning, sc.Spawned)
+    keys = [key for key in kernel.keys if key]
+    assert (len(keys), len(set(keys))) == (2, 1)
+    assert await way.call(OPERATOR, ask("again")) == sc.LlmAnswer("again")
     await way.close()
     await first.close()
 

@@ -146,7 +146,7 @@ async def test_in_process_what_an_emit_raises_never_reaches_the_kernel():
     """There it would fail the calls of others: the core's reader is what calls `emit`."""
     ended = asyncio.Event()
 
-    async def trap(token, call, *, emit=None, timeout_s=None):
+    async def trap(token, call, *, emit=None, timeout_s=None, key=""):
         emit(Delta("one"))
         emit(Delta("two"))
         try:

@@ -265,7 +265,7 @@ async def test_in_one_batch_what_frees_is_done_and_the_rest_is_refused(tmp_path,
 async def test_a_task_s_manner_is_its_own(tmp_path, disk):
     seen = []
 
-    def around(work, connection):
+    def around(work, reply, connection):
         seen.append("around")
         return work(connection)
 

@@ -21,11 +21,14 @@ MAX_FRAME = 9 * 1024 * 1024
 MAX_REPLY = 512 * 1024 * 1024
 """The most bytes an answer may have: a thousand of the largest notes, each character escaped, are 400 MiB."""
 
+MAX_KEY = 128
+"""Characters of an idempotency key."""
+
 _HEADER = struct.Struct(">I")
 _READS = frozenset(
     {
         *("generate", "read", "get", "search", "list", "stat", "history", "export"),
-        *("check", "pending", "groups", "usage", "wait"),
+        *("check", "pending", "groups", "usage", "wait", "explain"),
     }
 )
 """Verbs that change nothing."""
@@ -40,6 +43,8 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     token: str = ""
     stream: bool = False
     timeout_s: float | None = None
+    key: str = ""
+    """Its idempotency key: calls of one principal with the same key take effect once. Empty for none."""
     cancel: bool = False
     """Ends the call in flight with this id; all else is ignored and no `Response` of its own comes."""
 
@@ -87,6 +92,13 @@ def frame(value: Any, max_bytes: int = MAX_FRAME) -> bytes:
 def may_have_effect(name: str) -> bool:
     """Whether the call `name`, cut off once it was sent, may have changed something."""
     return name.partition(".")[2] not in _READS
+
+
+def check_key(key: str) -> str:
+    """The idempotency key. `InvalidArgument` where it can't be one."""
+    if not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable() and " " not in key):
+        raise InvalidArgument(f"an idempotency key has 1 to {MAX_KEY} printable ASCII characters, no space")
+    return key
 
 
 def row_of(name: str) -> Row:

@@ -32,11 +32,15 @@ class Watched:
         return self._transport.lease_s
 
     async def call(
-        self, token: str, call: SystemCall, emit: "Emit | None" = None, timeout_s: float | None = None
+        self,
+        token: str,
+        call: SystemCall,
+        emit: "Emit | None" = None,
+        timeout_s: float | None = None,
+        key: str = "",
     ) -> Reply:
         """As the transport's own."""
-
-        reply = await self._transport.call(token, call, emit and self._shown(emit), timeout_s)
+        reply = await self._transport.call(token, call, emit and self._shown(emit), timeout_s, key)
         if isinstance(reply, LlmAnswer):
             if emit is None:
                 self._show_answer(reply)

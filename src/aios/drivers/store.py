@@ -28,6 +28,8 @@ from aios.drivers.writer import Job, Outcome, Work, Writer, close, freed
 
 T = TypeVar("T")
 Jobs = SimpleQueue[Job | None]
+ReplyOf = Callable[[Any], Any]
+"""What a call is answered, told from what the work of its write returned."""
 
 MAX_BATCH = 256
 """Writes in one transaction at most, so that the first of them does not wait for ever."""
@@ -36,7 +38,7 @@ MAX_BATCH = 256
 class Manner(Struct, frozen=True):
     """How a task's writes are done."""
 
-    around: Callable[[Work, apsw.Connection], Any] | None = None
+    around: Callable[[Work, ReplyOf | None, apsw.Connection], Any] | None = None
     """Does a write's work, and in the same transaction what belongs to it; None where nothing does."""
     frees: bool = False
     """They give room back: they are done on a full disk, too."""
@@ -109,8 +111,12 @@ class Store:
         assert self._lock is not None
         self._lock.close()
 
-    async def write(self, work: Callable[[apsw.Connection], T]) -> T:
+    async def write(
+        self, work: Callable[[apsw.Connection], T], *, reply: Callable[[T], Any] | None = None
+    ) -> T:
         """Run `work` on the writer and return what it returned, once that is on the disk.
+
+        Where that is not what the call is answered, `reply` tells it, for calls that may be made again.
 
         Where `work` raises, only its own changes are undone, and the error is raised here. `StorageFull`,
         `Unavailable` and `Corrupt` mean that nothing was changed, `OutcomeUnknown` that the commit failed and
@@ -120,7 +126,7 @@ class Store:
         if self._manners and (task := asyncio.current_task()) is not None:
             manner = self._manners.get(task, PLAIN)
         if manner.around is not None:
-            work = partial(manner.around, work)
+            work = partial(manner.around, work, reply)
         result: T = await self._submit(self._writes, work, manner.frees)
         return result
 

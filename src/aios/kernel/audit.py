@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from aios.abi.errors import Corrupt
 from aios.drivers.clock import Clock
-from aios.drivers.store import Store
+from aios.drivers.store import Manner, Store
 
 _TABLE = """
 CREATE TABLE audit (
@@ -46,9 +46,12 @@ class AuditLog:
     async def start(self) -> None:
         await self._store.migrate("audit", [_TABLE])
 
-    async def append(self, pid: int, principal: str, event: str, subject: str) -> None:
-        """Write an entry; it is on the disk when this returns."""
-        await self._store.write(lambda connection: self.write(connection, pid, principal, event, subject))
+    async def append(
+        self, pid: int, principal: str, event: str, subject: str, *, frees: bool = False
+    ) -> None:
+        """Write an entry; it is on the disk when this returns. What it tells of `frees` room, or does not."""
+        with self._store.writing(Manner(frees=frees)):
+            await self._store.write(lambda connection: self.write(connection, pid, principal, event, subject))
 
     def write(self, connection: apsw.Connection, pid: int, principal: str, event: str, subject: str) -> None:
         """Write an entry inside a transaction of the store; runs on its writer."""

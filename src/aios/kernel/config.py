@@ -160,6 +160,15 @@ class AccessConfig(Section, frozen=True):
     """Who may give the kernel code to run as a tool: the operator, others once a person agrees, or all."""
 
 
+class StoreConfig(Section, frozen=True):
+    reserve_bytes: Bytes = 32 * MIB
+    """Of the disk, kept back so that things can be deleted when it is full."""
+    max_keys: Count = 1024
+    """Calls with an idempotency key of one owner whose replies are kept: the newest, at least so many."""
+    key_s: Seconds = 86_400.0
+    """For how long they are kept."""
+
+
 class MemoryConfig(Section, frozen=True):
     max_parallel: Count = 256
     """Memory calls that run at the same time."""
@@ -241,6 +250,7 @@ class Config(Section, frozen=True):
     context: ContextConfig = ContextConfig()
     processes: ProcessConfig = ProcessConfig()
     access: AccessConfig = AccessConfig()
+    store: StoreConfig = StoreConfig()
     memory: MemoryConfig = MemoryConfig()
     storage: StorageConfig = StorageConfig()
     tools: ToolConfig = ToolConfig()

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from aios.abi import syscalls as sc
+from aios.abi import wire
 from aios.abi.errors import (
     AiosError,
     ApprovalDenied,
@@ -33,6 +34,7 @@ from aios.kernel.config import RetryConfig
 from aios.kernel.context import ContextManager
 from aios.kernel.cores.core import LASTING, Cores, own_queue
 from aios.kernel.cores.gate import DONE, Outcome, outcome_of
+from aios.kernel.effects import FREES
 from aios.kernel.flight import Flight
 from aios.kernel.journal import Journal
 from aios.kernel.managers import Managers
@@ -97,20 +99,63 @@ class Dispatcher:
         emit: Emit | None = None,
         timeout_s: float | None = None,
         *,
+        key: str = "",
         is_nested: bool = False,
     ) -> sc.Reply:
         """Answer one system call of `process`, `is_nested` where a tool that it runs makes it.
 
-        Cancelling the awaiting task ends the call.
+        Cancelling the awaiting task ends the call. `key` is its idempotency key; empty for none.
         """
         row = sc.ROW_OF.get(type(call))
         if row is None:
             raise UnknownCall(f"{type(call).__name__} is not a system call")
         if self._is_closed:
             raise Unavailable("the kernel is shutting down")
+        if key and wire.may_have_effect(row.name):
+            return await self._call_once(process, row, call, emit, timeout_s, wire.check_key(key))
+        return await self._call(process, row, call, emit, timeout_s, "", is_nested)
+
+    async def _call_once(
+        self,
+        process: Process,
+        row: sc.Row,
+        call: sc.SystemCall,
+        emit: Emit | None,
+        timeout_s: float | None,
+        key: str,
+    ) -> sc.Reply:
+        """Answer a call that may have been made before. An error: none with its key has taken effect."""
+        effects = self._managers.effects
+        async with effects.alone(process, key):
+            if self._access.authorize(process, call, self._clock.time()).must_ask:
+                # A person who has been asked already is not asked again.
+                earlier = await effects.find(process, key, call)
+                if earlier is not None:
+                    return earlier
+            try:
+                return await self._call(process, row, call, emit, timeout_s, key, False)
+            except AiosError as error:
+                try:
+                    earlier = await effects.find(process, key, call)
+                except AiosError:
+                    earlier = None
+                if earlier is None:
+                    raise error from None
+                return earlier
+
+    async def _call(
+        self,
+        process: Process,
+        row: sc.Row,
+        call: sc.SystemCall,
+        emit: Emit | None,
+        timeout_s: float | None,
+        key: str,
+        is_nested: bool,
+    ) -> sc.Reply:
         verdict = self._access.authorize(process, call, self._clock.time())
         task = self._flight.create(process, row, call, emit, timeout_s)
-        task.is_nested = is_nested
+        task.key, task.is_nested = key, is_nested
         if verdict.owner is not None or verdict.must_ask:
             self._note(task, process, verdict)
         else:
@@ -129,7 +174,8 @@ class Dispatcher:
     def _note(self, task: Task, process: Process, verdict: Verdict) -> None:
         """Decisions on others' things, and questions to people, are in the audit log before they count."""
         subject = f"{task.row.name} of {verdict.owner}" if verdict.owner else task.row.name
-        writing = self._audit.append(process.pid, process.principal, verdict.decision, subject)
+        frees = type(task.call) in FREES
+        writing = self._audit.append(process.pid, process.principal, verdict.decision, subject, frees=frees)
 
         def noted(run: Run) -> None:
             failure = _outcome_of(task, run)

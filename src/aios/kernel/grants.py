@@ -7,7 +7,7 @@ import apsw
 import msgspec
 
 from aios.abi.errors import NotFound, QuotaExceeded
-from aios.abi.syscalls import AccessGrant, Grant, GrantVerb
+from aios.abi.syscalls import AccessGrant, Done, Grant, GrantVerb
 from aios.drivers.store import Store
 from aios.kernel.audit import AuditLog
 from aios.kernel.groups import absent, is_group
@@ -91,7 +91,9 @@ class Grants:
             raise NotFound(f"there is no grant {grant_id!r}")
         self._drop(grant)
         try:
-            await self._store.write(lambda connection: self._delete(connection, caller, grant))
+            await self._store.write(
+                lambda connection: self._delete(connection, caller, grant), reply=lambda _: Done()
+            )
         except BaseException:
             # It would be back after a restart: so it stands, and can be revoked again.
             self._keep(grant)

@@ -12,7 +12,7 @@ import apsw
 from msgspec import Struct
 
 from aios.abi.errors import NotFound, QuotaExceeded
-from aios.abi.syscalls import Group
+from aios.abi.syscalls import Done, Group
 from aios.drivers.store import Store
 from aios.kernel.audit import AuditLog
 from aios.kernel.process import Caller
@@ -87,7 +87,9 @@ class Groups:
             if old is not None:
                 self._keep(_Kept(old.id, name, old.created, old.members & wanted))
             try:
-                kept = await self._store.write(lambda c: self._write(c, caller, name, wanted, now))
+                kept = await self._store.write(
+                    lambda c: self._write(c, caller, name, wanted, now), reply=_shown
+                )
             except BaseException:
                 if old is not None:
                     self._keep(old)  # It would be so after a restart.
@@ -103,7 +105,7 @@ class Groups:
                 raise absent(name)
             self._forget(kept)
             try:
-                await self._store.write(lambda c: self._delete(c, caller, kept, also))
+                await self._store.write(lambda c: self._delete(c, caller, kept, also), reply=lambda _: Done())
             except BaseException:
                 self._keep(kept)
                 raise

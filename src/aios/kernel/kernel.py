@@ -26,6 +26,7 @@ from aios.kernel.context import ContextManager
 from aios.kernel.cores.core import Core, Cores
 from aios.kernel.dispatcher import Dispatcher
 from aios.kernel.drivers import driver_of
+from aios.kernel.effects import Effects
 from aios.kernel.explaining import Explainer
 from aios.kernel.flight import Flight
 from aios.kernel.generation import Generations
@@ -69,12 +70,15 @@ class Kernel:
         """Of the operator's process. Known once the kernel has booted."""
         self.journal = Journal(config.journal.max_events, config.journal.max_samples)
         self._flight = Flight(clock, self.journal, config.processes.max_calls)
-        self._store = Store(config.data / "aios.db")
+        self._store = Store(config.data / "aios.db", reserve_bytes=config.store.reserve_bytes)
+        self._effects = Effects(self._store, clock, config.store.max_keys, config.store.key_s)
         self.audit = AuditLog(self._store, clock)
         self._processes = ProcessTable(_limits(config), clock, self._on_end)
         self._grants = Grants(self._store, self.audit, config.access.max_grants)
         self._groups = Groups(self._store, self.audit, config.access.max_groups)
-        self._lifecycle = ProcessManager(self._processes, self._store, self.audit, clock)
+        self._lifecycle = ProcessManager(
+            self._processes, self._store, self.audit, clock, self._effects.new_token
+        )
         self._memory = MemoryManager(self._store, config.memory, clock, self._grants, self._groups)
         self._storage = StorageManager(self._store, config.storage, clock)
         self._tools = ToolManager(config.tools, clock, self._calls_of, protected=[config.data])
@@ -111,13 +115,17 @@ class Kernel:
         *,
         emit: Callable[[Delta], None] | None = None,
         timeout_s: float | None = None,
+        key: str = "",
     ) -> Reply:
         """The one door: answer a system call of the process that `token` was given to.
 
         `emit` takes the deltas of a streaming call, on the kernel's loop. Raises errors of `aios.abi.errors`,
         such as `DeadlineExceeded` after `timeout_s` seconds. Cancelling the awaiting task ends the call.
+
+        Calls with the same idempotency `key` take effect once and are answered the same: made again with it,
+        one that came to `OutcomeUnknown` is answered with what became of it. Reads and generations ignore it.
         """
-        return await self._dispatcher.call(self._caller(token), call, emit, timeout_s)
+        return await self._dispatcher.call(self._caller(token), call, emit, timeout_s, key=key)
 
     def verify(self, token: str) -> None:
         """Raise `Unauthenticated` unless a living process has `token`: the first thing `trap` does."""
@@ -162,6 +170,7 @@ class Kernel:
             await self._tools.start()
             parts.callback(self._processes.close)
             self.operator_token = _operator_token(self.config.data)
+            await self._effects.start(self.operator_token)
             await self._lifecycle.start(self.operator_token)
             self._add_resources()
             parts.push_async_callback(self._dispatcher.close)
@@ -228,7 +237,14 @@ class Kernel:
             self._flight, self._scheduler, self._cores, self._processes, self._payers, config, clock
         )
         managers = Managers(
-            generations, self._memory, self._storage, self._tools, explainer, access, self._lifecycle
+            self._effects,
+            generations,
+            self._memory,
+            self._storage,
+            self._tools,
+            explainer,
+            access,
+            self._lifecycle,
         )
         dispatcher = Dispatcher(
             config.retry,
@@ -268,6 +284,11 @@ class Kernel:
     def cores(self) -> list[CoreEntry]:
         """Every LLM core as it stands."""
         return [self._explainer.entry(core) for core in self._cores]
+
+    @property
+    def is_storing(self) -> bool:
+        """Whether its store has reads or writes out, which threads work on."""
+        return self._store.statistics()["waiting"] > 0
 
     def statistics(self) -> dict[str, Any]:
         """Numbers since the boot: calls, tokens, times of generations, and what is held now."""

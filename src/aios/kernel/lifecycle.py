@@ -26,7 +26,6 @@ from aios.kernel.process import (
     Process,
     ProcessTable,
     hash_of,
-    new_token,
 )
 
 _TABLES = """
@@ -57,8 +56,17 @@ class Standing(Struct, frozen=True, omit_defaults=True):
 class ProcessManager:
     """Executes `process.*`. Pids are never given twice, not even after a restart."""
 
-    def __init__(self, table: ProcessTable, store: Store, audit: AuditLog, clock: Clock) -> None:
+    def __init__(
+        self,
+        table: ProcessTable,
+        store: Store,
+        audit: AuditLog,
+        clock: Clock,
+        new_token: Callable[[int], str],
+    ) -> None:
+        """`new_token` makes the token of the process with a pid."""
         self._table = table
+        self._new_token = new_token
         self._store = store
         self._audit = audit
         self._clock = clock
@@ -116,7 +124,7 @@ class ProcessManager:
         principal = call.principal or f"{call.agent}.{pid}"
         if call.principal and _is_future(call.principal, self._table.last_pid):
             raise InvalidArgument(f"{principal!r} may become the name of a process to come; choose another")
-        token = new_token()
+        token = self._new_token(pid)
         process = Process(pid, call.agent, principal, hash_of(token))
         process.durable = call.durable
         process.tenant = call.tenant or parent.tenant
@@ -125,14 +133,18 @@ class ProcessManager:
         if call.durable:
             parent = self._table.get(OPERATOR_PID)
         self._table.add(process, parent, call.lease_s)
+        spawned = sc.Spawned(pid, principal, token)
+        lasting = spawned if process.durable else None
         try:
             by = parent.caller
-            await self._store.write(lambda connection: self._write_spawned(connection, by, process))
+            await self._store.write(
+                lambda connection: self._write_spawned(connection, by, process), reply=lambda _: lasting
+            )
         except BaseException:
             # Nobody was given its token, so nobody could ever end it.
             self._table.end(process, "killed")
             raise
-        return sc.Spawned(pid, principal, token)
+        return spawned
 
     def _suspend(self, process: Process) -> sc.Done:
         if process.has_ended:
@@ -156,7 +168,9 @@ class ProcessManager:
         if not ended and process.durable:
             ended = [process]  # It could not be written when it ended: it would be back after a restart.
         if ended:
-            await self._store.write(lambda connection: self._write_ended(connection, by, ended))
+            await self._store.write(
+                lambda connection: self._write_ended(connection, by, ended), reply=lambda _: sc.Done()
+            )
             process.durable = False
         return sc.Done()
 

@@ -1,11 +1,13 @@
 """Which manager executes a call, by its group. The dispatcher knows managers by these few verbs only."""
 
+from functools import partial
 from typing import Any, Protocol
 
 from msgspec import Struct
 
 from aios.abi import syscalls as sc
 from aios.abi.errors import Internal
+from aios.kernel.effects import FREES, Effects
 from aios.kernel.process import Caller, Process
 from aios.kernel.task import Task
 
@@ -44,8 +46,9 @@ class Generator(Protocol):
 
 
 class Managers(Struct, frozen=True):
-    """One executor for each group."""
+    """One executor for each group, and what sees to the effects of them all."""
 
+    effects: Effects
     llm: Generator
     memory: Manager
     storage: Manager
@@ -56,6 +59,11 @@ class Managers(Struct, frozen=True):
 
     async def execute(self, task: Task, process: Process) -> sc.Reply | None:
         """One slice of a task. None: it was interrupted and waits again."""
+        if task.key or type(task.call) in FREES:
+            return await self.effects.execute(task, process, partial(self._execute, task, process))
+        return await self._execute(task, process)
+
+    async def _execute(self, task: Task, process: Process) -> sc.Reply | None:
         match task.row.group:
             case "llm":
                 return await self.llm.run_slice(task)

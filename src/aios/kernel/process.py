@@ -7,14 +7,14 @@ what to whom (access.py) nor what is kept on disk (lifecycle.py).
 import asyncio
 import heapq
 import secrets
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 
 from msgspec import Struct
 
 from aios.abi.errors import Conflict, NotFound, Overloaded, Unauthenticated
-from aios.abi.syscalls import Budget, ExitStatus, Hints, Mail, ProcessState
+from aios.abi.syscalls import Budget, ExitStatus, Hints, Mail, ProcessState, Reply
 from aios.drivers.clock import Clock, Timer
 
 OPERATOR = "operator"
@@ -48,6 +48,7 @@ class Process:
 
     __slots__ = (
         "agent",
+        "answered",
         "budget",
         "caller",
         "calls",
@@ -106,6 +107,8 @@ class Process:
         """The names of its calls in flight, by task."""
         self.calls: dict[str, int] = {}
         """Its settled calls, by group."""
+        self.answered: OrderedDict[str, tuple[bytes, Reply]] | None = None
+        """What its calls with a key were answered whose effects end with the kernel; None for none yet."""
         self.num_calls = 0
         self.prompt_tokens = self.completion_tokens = self.num_switches = 0
         self.waiting_s = self.running_s = 0.0

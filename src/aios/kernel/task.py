@@ -45,6 +45,7 @@ class Task:
         "is_nested",
         "is_yielding",
         "job",
+        "key",
         "must_stop",
         "num_switches",
         "ordinal",
@@ -117,6 +118,8 @@ class Task:
         """It has been told to stop, and has not yet."""
         self.job: Generation | None = None
         """What a core is asked; the same in each slice."""
+        self.key = ""
+        """Its idempotency key; empty for none."""
         self.has_emitted = False
         self.attempts = 0
         self.num_switches = 0

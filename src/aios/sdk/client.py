@@ -40,10 +40,18 @@ class Client:
         self.process = Process(self.expect)
 
     async def call(
-        self, call: sc.SystemCall, *, on_delta: Emit | None = None, timeout_s: float | None = None
+        self,
+        call: sc.SystemCall,
+        *,
+        on_delta: Emit | None = None,
+        timeout_s: float | None = None,
+        key: str = "",
     ) -> sc.Reply:
-        """Any system call. `DeadlineExceeded` when the kernel has not done it in `timeout_s` seconds."""
-        return await self.transport.call(self._token, call, on_delta, timeout_s)
+        """Any system call. `DeadlineExceeded` when the kernel has not done it in `timeout_s` seconds.
+
+        Made again with the same idempotency `key`, a call takes effect once and is answered the same.
+        """
+        return await self.transport.call(self._token, call, on_delta, timeout_s, key)
 
     async def expect(
         self,
@@ -52,9 +60,10 @@ class Client:
         *,
         on_delta: Emit | None = None,
         timeout_s: float | None = None,
+        key: str = "",
     ) -> R:
         """`call`, whose reply has the type that the table says."""
-        answer = await self.transport.call(self._token, call, on_delta, timeout_s)
+        answer = await self.transport.call(self._token, call, on_delta, timeout_s, key)
         if not isinstance(answer, reply):
             raise Internal(f"the kernel answered {type(answer).__name__} where {reply.__name__} is due")
         return answer

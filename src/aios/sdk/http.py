@@ -20,6 +20,7 @@ from aios.abi.errors import (
 )
 from aios.abi.messages import Delta
 from aios.abi.syscalls import Reply, SystemCall
+from aios.sdk.repeating import Keys, resolved
 from aios.sdk.sending import Emit, lost, pack
 
 if TYPE_CHECKING:
@@ -54,16 +55,30 @@ class Http:
             raise InvalidArgument(f"an address looks like http://127.0.0.1:8000, not {base_url[:200]!r}")
         self._address = base_url.rstrip("/") + "/v1/syscalls"
         self._session: aiohttp.ClientSession | None = None
+        self._keys = Keys()
 
     async def call(
-        self, token: str, call: SystemCall, emit: Emit | None = None, timeout_s: float | None = None
+        self,
+        token: str,
+        call: SystemCall,
+        emit: Emit | None = None,
+        timeout_s: float | None = None,
+        key: str = "",
     ) -> Reply:
         """See `Transport.call`."""
+        name, args = pack(call, timeout_s)
+        key = key or self._keys.key_for(name)
+        return await resolved(key, lambda: self._send(token, name, args, emit, timeout_s, key))
+
+    async def _send(
+        self, token: str, name: str, args: bytes, emit: Emit | None, timeout_s: float | None, key: str
+    ) -> Reply:
         import aiohttp
 
-        name, args = pack(call, timeout_s)
         body = wire.encode(wire.Request(name, Raw(args), stream=emit is not None, timeout_s=timeout_s))
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        if key:
+            headers["Idempotency-Key"] = key
         data = body if len(body) < _LARGE else BytesIO(body)
         session = self._session or self._open()
         try:

@@ -36,7 +36,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     async def call(
-        self, token: str, name: str, args: bytes, emit: Emit | None, timeout_s: float | None
+        self, token: str, name: str, args: bytes, emit: Emit | None, timeout_s: float | None, key: str
     ) -> Reply:
         """See `Transport.call`. Waits while the kernel reads slower than we write."""
         await self._can_write.wait()
@@ -44,7 +44,8 @@ class Link(asyncio.Protocol):
             raise Unavailable(f"the connection to the kernel was lost: {self.closed}")
         self._num_calls += 1
         call_id = self._num_calls
-        frame = wire.frame(wire.Request(name, Raw(args), call_id, token, emit is not None, timeout_s))
+        request = wire.Request(name, Raw(args), call_id, token, emit is not None, timeout_s, key)
+        frame = wire.frame(request)
         reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting[call_id] = _Waiting(name, reply, emit)
         self._transport.write(frame)

@@ -16,6 +16,7 @@ from aios.abi.messages import Delta
 from aios.abi.syscalls import Reply, SystemCall
 from aios.sdk.http import Http
 from aios.sdk.link import Link
+from aios.sdk.repeating import Keys, resolved
 from aios.sdk.sending import Emit, pack
 
 __all__ = ["Http", "InProcess", "Transport", "Trap", "UnixSocket"]
@@ -32,14 +33,21 @@ class Transport(Protocol):
         ...
 
     async def call(
-        self, token: str, call: SystemCall, emit: Emit | None = None, timeout_s: float | None = None
+        self,
+        token: str,
+        call: SystemCall,
+        emit: Emit | None = None,
+        timeout_s: float | None = None,
+        key: str = "",
     ) -> Reply:
         """The reply to `call`, made as the process whose token this is.
 
         `emit` takes deltas before the reply, where the call streams; `timeout_s` is the kernel's deadline.
         Cancelling the awaiting task cancels the call in the kernel. Raises the kernel's error; `Unavailable`
         when the kernel can't be reached, or was lost during a call that changes nothing; `OutcomeUnknown`
-        when it was lost during one that may have taken effect.
+        when it was lost during one that may have taken effect, and asking again told nothing.
+
+        `key` is the idempotency key. Where a kernel can be lost, a call that writes gets one if it has none.
         """
         ...
 
@@ -52,7 +60,13 @@ class Trap(Protocol):
     """The kernel's one door, as `Kernel.trap` is."""
 
     def __call__(
-        self, token: str, call: SystemCall, *, emit: Emit | None = None, timeout_s: float | None = None
+        self,
+        token: str,
+        call: SystemCall,
+        *,
+        emit: Emit | None = None,
+        timeout_s: float | None = None,
+        key: str = "",
     ) -> Awaitable[Reply]: ...
 
 
@@ -65,17 +79,24 @@ class InProcess:
         self._trap = trap
 
     async def call(
-        self, token: str, call: SystemCall, emit: Emit | None = None, timeout_s: float | None = None
+        self,
+        token: str,
+        call: SystemCall,
+        emit: Emit | None = None,
+        timeout_s: float | None = None,
+        key: str = "",
     ) -> Reply:
         checked = wire.decode_call(*pack(call, timeout_s))
         if emit is None:
-            return await self._trap(token, checked, timeout_s=timeout_s)
-        return await self._stream(token, checked, emit, timeout_s)
+            return await self._trap(token, checked, timeout_s=timeout_s, key=key)
+        return await self._stream(token, checked, emit, timeout_s, key)
 
     async def close(self) -> None:
         """Nothing to give up: the kernel belongs to whoever started it."""
 
-    async def _stream(self, token: str, call: SystemCall, emit: Emit, timeout_s: float | None) -> Reply:
+    async def _stream(
+        self, token: str, call: SystemCall, emit: Emit, timeout_s: float | None, key: str
+    ) -> Reply:
         raised: list[Exception] = []
 
         def guarded(delta: Delta) -> None:
@@ -86,7 +107,7 @@ class InProcess:
                 raised.append(error)
                 work.cancel()
 
-        work = asyncio.ensure_future(self._trap(token, call, emit=guarded, timeout_s=timeout_s))
+        work = asyncio.ensure_future(self._trap(token, call, emit=guarded, timeout_s=timeout_s, key=key))
         await asyncio.gather(work, return_exceptions=True)
         if raised:
             raise raised[0]
@@ -100,17 +121,28 @@ class UnixSocket:
 
     def __init__(self, path: Path | str) -> None:
         self._path = Path(path)
+        self._keys = Keys()
         self._link: Link | None = None
         self._connecting = asyncio.Lock()
 
     async def call(
-        self, token: str, call: SystemCall, emit: Emit | None = None, timeout_s: float | None = None
+        self,
+        token: str,
+        call: SystemCall,
+        emit: Emit | None = None,
+        timeout_s: float | None = None,
+        key: str = "",
     ) -> Reply:
         name, args = pack(call, timeout_s)
-        link = self._link
-        if link is None or link.closed is not None:
-            link = await self._connect()
-        return await link.call(token, name, args, emit, timeout_s)
+        key = key or self._keys.key_for(name)
+
+        async def send() -> Reply:
+            link = self._link
+            if link is None or link.closed is not None:
+                link = await self._connect()
+            return await link.call(token, name, args, emit, timeout_s, key)
+
+        return await resolved(key, send)
 
     async def close(self) -> None:
         if self._link is not None:

@@ -61,6 +61,11 @@ def token_of(scope: Scope) -> str:
     return token.strip()
 
 
+def key_of(scope: Scope) -> str:
+    """The idempotency key; empty where there is none."""
+    return header_of(scope, b"idempotency-key").strip()
+
+
 async def admit(kernel: Trap, scope: Scope, receive: Receive) -> tuple[str, bytes]:
     """The caller's token and the body, of which a stranger's is neither waited for nor held."""
     token = token_of(scope)

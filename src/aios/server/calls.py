@@ -9,7 +9,7 @@ from aios.abi import wire
 from aios.abi.errors import AiosError, Cancelled, ErrorReply, InvalidArgument
 from aios.abi.messages import Delta
 from aios.abi.syscalls import Reply, SystemCall
-from aios.server.asgi import CALL, Receive, Scope, Send, Watch, admit, send_json
+from aios.server.asgi import CALL, Receive, Scope, Send, Watch, admit, key_of, send_json
 from aios.server.trap import Trap
 
 MAX_UNREAD = 2 * wire.MAX_FRAME
@@ -47,9 +47,9 @@ class SystemCalls:
         scope[CALL] = body.call
         with Watch(scope):
             if body.stream:
-                await _Stream(self._kernel, token, call, body.timeout_s).send_to(send)
+                await _Stream(self._kernel, token, call, body.timeout_s, key_of(scope)).send_to(send)
                 return
-            reply = await self._kernel.trap(token, call, timeout_s=body.timeout_s)
+            reply = await self._kernel.trap(token, call, timeout_s=body.timeout_s, key=key_of(scope))
         await send_json(send, wire.encode(reply))
 
 
@@ -63,11 +63,11 @@ def _decode(body: bytes) -> CallBody:
 class _Stream:
     """One streaming call: deltas as they come, then the reply or the error as the last event."""
 
-    def __init__(self, kernel: Trap, token: str, call: SystemCall, timeout_s: float | None) -> None:
+    def __init__(self, kernel: Trap, token: str, call: SystemCall, timeout_s: float | None, key: str) -> None:
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
         self._news = asyncio.Event()
-        trap = kernel.trap(token, call, emit=self._emit, timeout_s=timeout_s)
+        trap = kernel.trap(token, call, emit=self._emit, timeout_s=timeout_s, key=key)
         self._reply = asyncio.ensure_future(trap)
         self._reply.add_done_callback(self._end)
 

@@ -140,7 +140,9 @@ class Connection(asyncio.Protocol):
     async def _run(self, request: wire.Request, call: sc.SystemCall) -> None:
         emit = partial(self._emit, request.id) if request.stream else None
         try:
-            reply = await self._kernel.trap(request.token, call, emit=emit, timeout_s=request.timeout_s)
+            reply = await self._kernel.trap(
+                request.token, call, emit=emit, timeout_s=request.timeout_s, key=request.key
+            )
             self._spawned.saw(request.token, call, reply)
             answer = wire.frame(wire.Response(request.id, Raw(wire.encode(reply))), wire.MAX_REPLY)
         except AiosError as error:

@@ -12,7 +12,7 @@ from aios.abi import syscalls as sc
 from aios.abi import wire
 from aios.abi.errors import InvalidArgument, PermissionDenied
 from aios.server import metrics, openapi
-from aios.server.asgi import CALL, admit, token_of
+from aios.server.asgi import CALL, admit, key_of, token_of
 from aios.server.calls import SystemCalls
 from aios.server.trap import Trap
 
@@ -79,7 +79,8 @@ class _Native:
 
     async def _call(self, request: Request, call: sc.SystemCall) -> Response:
         request.scope[CALL] = sc.ROW_OF[type(call)].name
-        return _json(await self._kernel.trap(token_of(request.scope), call))
+        scope = request.scope
+        return _json(await self._kernel.trap(token_of(scope), call, key=key_of(scope)))
 
 
 def _json(value: Any) -> Response:

@@ -9,7 +9,14 @@ import msgspec
 from aios.abi.errors import ErrorReply
 from aios.abi.messages import Delta
 from aios.abi.syscalls import TABLE, Approvals, Done, ProcessEntries, ProcessSpawn, Row, Spawned
+from aios.abi.wire import MAX_KEY
 
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Calls with the same key take effect once and are answered the same",
+    "schema": {"type": "string", "maxLength": MAX_KEY, "pattern": r"^[!-~]+$"},
+}
 _REF = "#/components/schemas/{name}"
 
 
@@ -40,7 +47,7 @@ def _paths() -> dict[str, Any]:
     syscalls["responses"]["200"]["content"]["text/event-stream"] = stream
     verdict = _object({"decision": {"enum": ["approve", "deny"]}}, ["decision"])
     decide = _operation("Let a waiting operation run, or refuse it", _ref(Done), verdict)
-    decide["parameters"] = [
+    decide["parameters"] += [
         {"name": "approval_id", "in": "path", "required": True, "schema": {"type": "string"}}
     ]
     return {
@@ -77,6 +84,7 @@ def _operation(summary: str, reply: dict[str, Any], body: dict[str, Any] | None 
         },
     }
     if body is not None:
+        operation["parameters"] = [_KEY]
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
     return operation
 

@@ -19,6 +19,7 @@ class Trap(Protocol):
         *,
         emit: Callable[[Delta], None] | None = None,
         timeout_s: float | None = None,
+        key: str = "",
     ) -> Reply:
         """See `Kernel.trap`."""
         ...

@@ -65,6 +65,11 @@ class NoteManager:
         await self._tender.close()
         await self._sweeper.close()
 
+    async def idle(self) -> None:
+        """Wait until nothing goes on besides calls."""
+        await self._sweeper.idle()
+        await self._tender.idle()
+
     async def execute(self, caller: Caller, call: NoteCall) -> sc.Reply:
         """Raises what the functions of `rows` and `sight` raise."""
         sight = Sight(self._groups, self._grants, caller.principal)
@@ -81,7 +86,9 @@ class NoteManager:
                 return await self._update(sight, call, now)
             case sc.MemoryRemove(note_id=note_id):
                 owner = call.owner or sight.principal
-                touched = await self._write(lambda c: rows.remove(c, owner, note_id, now))
+                touched = await self._write(
+                    lambda c: rows.remove(c, owner, note_id, now), lambda _: sc.Done()
+                )
                 return self._wrote(sc.Done(), touched, None, now)
             case sc.MemoryHistory(note_id=note_id, limit=limit):
                 owner = call.owner or sight.principal
@@ -96,7 +103,9 @@ class NoteManager:
                 return await self._load(sight, call, now)
             case sc.MemoryPurge(source=source):
                 owner = call.owner or sight.principal
-                num_notes, touched = await self._write(lambda c: rows.purge(c, owner, source, now))
+                num_notes, touched = await self._write(
+                    lambda c: rows.purge(c, owner, source, now), lambda done: sc.Purged(done[0])
+                )
                 return self._wrote(sc.Purged(num_notes), touched, None, now)
 
     async def _add(self, sight: Sight, call: sc.MemoryAdd, now: float) -> sc.Note:
@@ -111,7 +120,9 @@ class NoteManager:
             label=call.label,
             expires=now + call.ttl_s if call.ttl_s else None,
         )
-        kept = await self._write(lambda c: rows.add(c, owner, body, self._limits, now))
+        kept = await self._write(
+            lambda c: rows.add(c, owner, body, self._limits, now), lambda kept: _note(owner, kept, sight)
+        )
         return self._wrote(_note(owner, kept, sight), kept.touched, body.expires, now)
 
     async def _update(self, sight: Sight, call: sc.MemoryUpdate, now: float) -> sc.Note:
@@ -125,7 +136,7 @@ class NoteManager:
             body = structs.replace(body, author="" if owner == sight.principal else sight.principal)
             return rows.update(connection, owner, old, body, self._limits, now)
 
-        kept = await self._write(work)
+        kept = await self._write(work, lambda kept: _note(owner, kept, sight))
         return self._wrote(_note(owner, kept, sight), kept.touched, kept.body.expires, now)
 
     async def _search(self, sight: Sight, call: sc.MemorySearch, now: float) -> sc.NoteHits:
@@ -149,15 +160,15 @@ class NoteManager:
             add = partial(rows.add, connection, owner, limits=self._limits, now=now)
             return [None if body is None else add(body) for body in bodies]
 
-        all = await self._write(work)
+        all = await self._write(work, _ids)
         for kept in all:
             if kept is not None:
                 self._wrote(kept, kept.touched, kept.body.expires, now)
-        return sc.NoteIds(tuple("" if kept is None else f"n{kept.number}" for kept in all))
+        return _ids(all)
 
-    async def _write(self, work: Callable[[apsw.Connection], T]) -> T:
+    async def _write(self, work: Callable[[apsw.Connection], T], reply: Callable[[T], sc.Reply]) -> T:
         try:
-            return await self._store.write(work)
+            return await self._store.write(work, reply=reply)
         except UnicodeEncodeError:
             raise InvalidArgument("the text holds half a character (a lone surrogate)") from None
 
@@ -166,6 +177,10 @@ class NoteManager:
             self._tender.wrote(shelf, stamp)
         self._sweeper.wrote(expires, now)
         return reply
+
+
+def _ids(all: list[Kept | None]) -> sc.NoteIds:
+    return sc.NoteIds(tuple("" if kept is None else f"n{kept.number}" for kept in all))
 
 
 def _note(owner: str, kept: Kept, sight: Sight) -> sc.Note:
