@@ -31,6 +31,10 @@ class MemoryManager:
         """Leave what goes on besides calls."""
         await self._notes.close()
 
+    async def idle(self) -> None:
+        """Wait until nothing goes on besides calls."""
+        await self._notes.idle()
+
     async def execute(self, caller: Caller, call: sc.SystemCall) -> sc.Reply:
         """Answer one call. Raises what the two managers raise."""
         if isinstance(call, HistoryCall):

@@ -33,6 +33,11 @@ class Sweeper:
             self._task.cancel()
             await asyncio.wait([self._task])
 
+    async def idle(self) -> None:
+        """Wait until what goes on is done."""
+        if self._task is not None and not self._task.done():
+            await asyncio.wait([self._task])
+
     def wrote(self, expires: float | None, now: float) -> None:
         """Something was written at `now`, perhaps a note that expires."""
         if expires is not None:

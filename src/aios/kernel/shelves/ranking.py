@@ -18,7 +18,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from aios.kernel.shelves.lexicon import Lexicon, Similar
+from aios.kernel.shelves.lexicon import NONE, Lexicon, Similar
 from aios.kernel.shelves.segment import Bools, Places, Segment
 from aios.kernel.shelves.terms import Keys, keys_of
 
@@ -149,6 +149,7 @@ class Ranking:
         found = [lexicon.similar(words) for lexicon in self._lexicons]
         if len(found) == 1:
             return found[0]
+        found = found or [[NONE] * len(words)]  # No shelf may be searched.
         return [_joined([one[at] for one in found]) for at in range(len(words))]
 
     def _wants_more(self, found: _Found, similar: Similar) -> bool:
