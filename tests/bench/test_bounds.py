@@ -7,7 +7,7 @@ import statistics
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from simulated import simulated
+from paper import on_paper
 
 from aios.bench.schedule.bounds import Rates, bounds_of, changing_s, jain, rate_s, service_gap, srpt_mean_s
 from aios.bench.schedule.program import Program, Speed, Step, service_left, service_of
@@ -108,7 +108,7 @@ def test_no_schedule_beats_the_bounds(drawn, slots, seed):
         for number, (arrival_s, steps) in enumerate(drawn)
     ]
     draw = random.Random(seed)
-    ends = simulated(programs, SPEED, slots, lambda program, step: draw.random())
+    ends = on_paper(programs, SPEED, slots, lambda program, step: draw.random())
     bounds = bounds_of(programs, SPEED, slots)
     makespan = max(ends.values())
     mean = statistics.fmean(ends[program.id] - program.arrival_s for program in programs)
@@ -122,6 +122,6 @@ def test_the_best_order_that_is_known_beats_no_bound_either(drawn, slots):
         Program(number, arrival_s, tuple(Step(tuple(Work(0, *work) for work in works)) for works, _ in steps))
         for number, (arrival_s, steps) in enumerate(drawn)
     ]
-    ends = simulated(programs, SPEED, slots, service_left)
+    ends = on_paper(programs, SPEED, slots, service_left)
     mean = statistics.fmean(ends[program.id] - program.arrival_s for program in programs)
     assert bounds_of(programs, SPEED, slots).mean_turnaround_s <= mean + 1e-6

@@ -5,6 +5,7 @@
 
 import os
 import random
+from collections.abc import Iterable
 from contextlib import suppress
 
 import pytest
@@ -37,10 +38,8 @@ def spent(*accounts: Account) -> list[int]:
     return [account.spent.tokens for account in accounts]
 
 
-def reserved(
-    budgets: Budgets, account: Account, *ask: int, prices: Prices = FREE, streams: bool = True
-) -> Hold:
-    hold = budgets.reserve(account, *ask, prices, streams=streams)
+def reserved(budgets: Budgets, account: Account, *ask: int, prices: Prices = FREE) -> Hold:
+    hold = budgets.reserve(account, *ask, prices)
     assert hold is not None
     return hold
 
@@ -184,13 +183,26 @@ def test_near_the_end_a_slice_leaves_something_for_others():
     assert first.num_answer >= second.num_answer > 30
 
 
-def test_a_call_that_does_not_stream_holds_all_of_its_answer():
-    budgets, _, _, call = tree(ENOUGH, Budget(tokens=1000))
+def test_a_call_that_stands_still_holds_what_it_has_been_given():
+    budgets, top, _, call = tree(ENOUGH, Budget(tokens=1000))
+    hold = reserved(budgets, call, 100, 900)
+    assert budgets.grow(hold, 250)
+    budgets.shrink(hold, 250)
+    assert held(top, call) == [350, 350]
+    assert budgets.go_on(hold, 250)
+    assert held(top)[0] > 350
+
+
+def test_a_call_that_goes_on_waits_for_what_others_hold_but_not_for_what_was_spent():
+    budgets, _, _, call = tree(ENOUGH, Budget(tokens=400))
+    still = reserved(budgets, call, 100, 900)
+    budgets.shrink(still, 50)
+    other = reserved(budgets, call, 249, 1)
+    assert not budgets.go_on(still, 50)
+    budgets.settle(other, Usage(249, 1))
     with pytest.raises(QuotaExceeded):
-        budgets.reserve(call, 100, 901, FREE, streams=False)
-    hold = reserved(budgets, call, 100, 900, streams=False)
-    assert hold.num_answer == 900
-    assert budgets.grow(hold, 900)
+        budgets.go_on(still, 50)
+    assert held(call) == [150]
 
 
 # ---- prices
@@ -284,38 +296,42 @@ class Traffic:
         limits = [Budget(tokens=tokens), Budget(money=money), Budget(tokens=tokens, money=money)]
         return self.random.choice([Budget(), Budget(calls=calls), *limits])
 
-    def step(self) -> None:
+    def step(self) -> Account | None:
+        """Something happens. Gives the account in which, and in those above it, sums have changed."""
         deed = self.random.random()
         if deed < 0.02:
             parent = self.random.choice(self.accounts[-30:])
             account = self.budgets.open(f"process {len(self.accounts)}", self.budget(2), parent)
             self.accounts.append(account)
         elif deed < 0.3 and len(self.running) < self.MAX_RUNNING:
-            self.start()
+            return self.start()
         elif self.running:
-            self.advance(self.random.randrange(len(self.running)))
+            return self.advance(self.random.randrange(len(self.running)))
+        return None
 
-    def start(self) -> None:
+    def start(self) -> Account | None:
         account = self.random.choice(self.accounts[:3] + self.accounts[-20:])
         account = self.budgets.open("call 1", self.budget(1), account)
         num_prompt, max_answer = self.random.randrange(200), 1 + int(self.random.lognormvariate(5.3, 1.0))
-        streams = self.random.random() < 0.9
         try:
-            hold = self.budgets.reserve(account, num_prompt, max_answer, PRICES, streams=streams)
+            hold = self.budgets.reserve(account, num_prompt, max_answer, PRICES)
         except QuotaExceeded:
             self.num_refused += 1
-            return
+            return None
         if hold is None:
             self.num_waited += 1
-        else:
-            self.running.append((hold, 0, self.random.randint(1, max_answer)))
+            return None
+        self.running.append((hold, 0, self.random.randint(1, max_answer)))
+        return account
 
-    def advance(self, index: int) -> None:
+    def advance(self, index: int) -> Account:
         hold, made, num_answer = self.running[index]
         may_go_on = self.budgets.grow(hold, made)
         self.num_stopped += not may_go_on
         if self.random.random() < 0.03:
             self.budgets.refund(self.leave(index))
+        elif self.random.random() < 0.05:
+            self.budgets.shrink(hold, made)
         elif self.random.random() < 0.05:
             with suppress(QuotaExceeded):
                 self.budgets.place(hold, self.random.choice([PRICES, prices_of(1.0, 0.1, 5.0)]))
@@ -325,16 +341,16 @@ class Traffic:
         else:
             num_cached = self.random.randint(0, hold.num_prompt)
             self.budgets.settle(self.leave(index), Usage(hold.num_prompt, made, num_cached))
+        return hold.account
 
     def leave(self, index: int) -> Hold:
         self.running[index], self.running[-1] = self.running[-1], self.running[index]
         return self.running.pop()[0]
 
-    def check(self) -> None:
+    def check(self, accounts: Iterable[Account]) -> None:
         """The most that anybody is over: what running calls made between asking and being told to stop."""
         over = self.MAX_RUNNING * (self.piece - 1)
-        accounts = {one for hold, _, _ in self.running for one in hold.account.chain()}
-        for account in accounts.union(self.tenants, self.accounts[-20:]):
+        for account in accounts:
             assert account.spent.tokens <= account.limit.tokens + over
             assert account.spent.money <= account.limit.money + PRICES.cost(0, over).money
             assert account.spent.calls + account.held.calls <= account.limit.calls
@@ -345,6 +361,7 @@ class Traffic:
     def end(self) -> None:
         while self.running:
             self.advance(0)
+        self.check(self.accounts)
         self.budgets.check()
         assert all(account.held == Amount() for account in self.accounts)
 
@@ -354,7 +371,8 @@ def test_no_order_of_events_overspends(seed, piece, scale):
     traffic = Traffic(seed, piece, scale)
     for _ in range(100):
         traffic.step()
-        traffic.check()
+        traffic.check({one for hold, _, _ in traffic.running for one in hold.account.chain()})
+        traffic.check(traffic.accounts)
         traffic.budgets.check()
     traffic.end()
 
@@ -366,8 +384,8 @@ def test_long_traffic_never_overspends(piece):
     for number in range(0, NUM_OPERATIONS, 2000):
         traffic = Traffic(number, piece, random.Random(number).choice([100, 1000, 5000]))
         for turn in range(2000):
-            traffic.step()
-            traffic.check()
+            if (account := traffic.step()) is not None:
+                traffic.check(account.chain())
             if turn % 100 == 0:
                 traffic.budgets.check()
         traffic.end()

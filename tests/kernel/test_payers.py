@@ -83,6 +83,121 @@ async def test_what_a_broken_try_had_answered_does_not_count_against_the_next(tm
         assert len(driver.jobs) == 2
 
 
+ACME = {"acme": TenantConfig(budget=Budget(tokens=1000))}
+
+
+def held(run) -> tuple[float, float]:
+    """Tokens and calls that are held of a tenant's."""
+    kept = run.kernel.statistics()["spending"]["tenant acme"]
+    return kept["held_tokens"], kept["held_calls"]
+
+
+async def test_nothing_is_held_for_a_suspended_call_that_has_not_run(tmp_path, ask):
+    async with boot(tmp_path, tenants=ACME, slots=1) as run:
+        first, second = await run.spawn(tenant="acme"), await run.spawn(tenant="acme")
+        run.begin(first.pid, ask(max_tokens=200))
+        await settle_down()
+        alone = held(run)
+        waits = run.begin(second.pid, ask(max_tokens=200))
+        await settle_down()
+        assert held(run) > alone
+        await run.call(1, sc.ProcessSuspend(pid=second.pid))
+        assert held(run) == alone
+        comes = run.begin(second.pid, ask(max_tokens=200))
+        await settle_down()
+        assert held(run) == alone, "nor for one that comes while it is suspended"
+        await run.call(1, sc.ProcessResume(pid=second.pid))
+        assert held(run)[1] == 3
+        await run.stepper.run_out()
+        assert (await waits).usage.completion_tokens + (await comes).usage.completion_tokens > 0
+        assert held(run) == (0, 0)
+
+
+async def test_a_suspended_call_holds_what_it_was_given_and_goes_on_to_the_same_end(tmp_path, ask):
+    driver_says = "word " * 9
+    stepper_box = []
+
+    async def pace() -> None:
+        await stepper_box[0].pace()
+
+    driver = ScriptedDriver(lambda job: driver_says, pace=pace)
+    async with boot(tmp_path, driver, tenants=ACME, quantum=1) as run:
+        stepper_box.append(run.stepper)
+        agent = await run.spawn(tenant="acme")
+        call = run.begin(agent.pid, ask(max_tokens=200))
+        await settle_down()
+        for _ in range(3):
+            await run.stepper.step()
+        assert held(run)[0] > 10
+        await run.call(1, sc.ProcessSuspend(pid=agent.pid))
+        await run.stepper.step()
+        (task,) = run.kernel._flight.tasks()
+        assert task.is_held
+        assert held(run) == (task.demand.num_in + 4, 1)
+        await run.call(1, sc.ProcessResume(pid=agent.pid))
+        assert held(run)[0] > 10
+        await run.stepper.run_out()
+        answer = await call
+        assert answer.text == driver_says
+        assert spent(run, "tenant acme")["tokens"] == answer.usage.prompt_tokens + 10
+
+
+async def test_a_suspended_call_gives_others_room_and_waits_for_it_when_it_is_resumed(tmp_path, ask):
+    tenants = {"acme": TenantConfig(budget=Budget(tokens=150))}
+    driver = ScriptedDriver(lambda job: HANG)
+    async with boot(tmp_path, driver, tenants=tenants, slots=3) as run:
+        first, second = await run.spawn(tenant="acme"), await run.spawn(tenant="acme")
+        await run.call(1, sc.ProcessSuspend(pid=first.pid))
+        aside = run.begin(first.pid, ask("word " * 80, max_tokens=90))
+        await settle_down()
+        runs = run.begin(second.pid, ask("word " * 80, max_tokens=90))
+        await settle_down()
+        assert driver.num_running == 1
+        await run.call(1, sc.ProcessResume(pid=first.pid))
+        assert driver.num_running == 1
+        assert run.kernel._payers._waiting, "it waits for the other to give back what it holds"
+        runs.cancel()
+        await settle_down()
+        assert driver.num_running == 1
+        aside.cancel()
+        await settle_down()
+        assert held(run) == (0, 0)
+
+
+async def test_a_suspended_call_that_can_no_longer_be_paid_is_told_so_when_it_is_resumed(tmp_path, ask):
+    tenants = {"acme": TenantConfig(budget=Budget(calls=1))}
+    driver = ScriptedDriver(lambda job: "x", at_once=True)
+    async with boot(tmp_path, driver, tenants=tenants) as run:
+        first, second = await run.spawn(tenant="acme"), await run.spawn(tenant="acme")
+        await run.call(1, sc.ProcessSuspend(pid=first.pid))
+        aside = run.begin(first.pid, ask())
+        await settle_down()
+        await run.call(second.pid, ask())
+        await run.call(1, sc.ProcessResume(pid=first.pid))
+        with pytest.raises(QuotaExceeded, match="calls"):
+            await aside
+
+
+async def test_many_that_waited_for_one_are_set_aside_together(tmp_path, ask):
+    """Each that is told that it may run, and may not for now, gives the next one its turn."""
+    tenants = {"acme": TenantConfig(budget=Budget(tokens=150))}
+    driver = ScriptedDriver(lambda job: HANG)
+    async with boot(tmp_path, driver, tenants=tenants, slots=3) as run:
+        first, second = await run.spawn(tenant="acme"), await run.spawn(tenant="acme")
+        runs = run.begin(first.pid, ask("word " * 80, max_tokens=90))
+        await settle_down()
+        waiting = [run.begin(second.pid, ask("word " * 80, max_tokens=90)) for _ in range(500)]
+        await settle_down()
+        await run.call(1, sc.ProcessSuspend(pid=second.pid))
+        runs.cancel()
+        await settle_down()
+        assert held(run) == (0, 0)
+        assert len(run.kernel._payers._aside) == 500
+        for call in waiting:
+            call.cancel()
+        await settle_down()
+
+
 async def test_a_budgets_time_ends_a_call(tmp_path, ask):
     async with boot(tmp_path, ScriptedDriver(lambda job: HANG)) as run:
         agent = await run.spawn(budget=Budget(wall_s=10.0))

@@ -49,7 +49,7 @@ class Pace(Struct, frozen=True):
 
 
 QUICK = Pace(rounds=12, slices=6, span_s=0.3, cpu_slices=60)
-FULL = Pace(rounds=60, slices=24, span_s=0.5, cpu_slices=400)
+FULL = Pace(rounds=30, slices=24, span_s=0.5, cpu_slices=400)
 
 
 class Remote(Struct, frozen=True):

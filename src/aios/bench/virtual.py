@@ -55,8 +55,7 @@ async def virtual_kernel(config: "Config", drivers: Mapping[str, LLMDriver]) -> 
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
     kernel = Kernel(config, drivers=drivers, clock=LoopClock(loop))
-    store = kernel._store
-    with loop.waiting_for(lambda: store.statistics()["waiting"] > 0):
+    with loop.waiting_for(lambda: kernel.is_storing):
         async with kernel:
             yield kernel
 

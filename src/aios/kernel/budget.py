@@ -91,16 +91,14 @@ class Budgets:
 
     # ---- holds
 
-    def reserve(
-        self, account: Account, num_prompt: int, max_answer: int, prices: Prices, *, streams: bool = True
-    ) -> Hold | None:
+    def reserve(self, account: Account, num_prompt: int, max_answer: int, prices: Prices) -> Hold | None:
         """Hold a call's prompt and the first slice of its answer, in all accounts above it or in none.
 
-        `QuotaExceeded` where it cannot be paid; None where it could, were it not for what running calls hold:
-        try again when one of them has ended. All of the answer is held for a call that does not stream.
+        `QuotaExceeded` where it cannot be paid; None where it could, were it not for what other calls hold:
+        try again when one of them has ended.
         """
         hold = Hold(account, num_prompt, max_answer, prices)
-        least = prices.cost(num_prompt, min(1, max_answer) if streams else max_answer)
+        least = prices.cost(num_prompt, min(1, max_answer))
         _check_spent(account, least)
         if any(one.lacks(least) for one in account.chain()):
             return None
@@ -118,6 +116,22 @@ class Budgets:
         if num_answer < hold.num_answer or hold.num_answer >= hold.max_answer:
             return True
         self._refuse(hold)
+        return False
+
+    def shrink(self, hold: Hold, num_answer: int) -> None:
+        """The call stands still after so many tokens of its answer: no more than those stay held."""
+        if num_answer < hold.num_answer:
+            self._resize(hold, hold.prices.cost(hold.num_prompt, num_answer), num_answer)
+
+    def go_on(self, hold: Hold, num_answer: int) -> bool:
+        """Whether a call that stood still can go on now; if not, try again when another has ended.
+
+        `QuotaExceeded` where it cannot be paid, whatever others give back.
+        """
+        if self.grow(hold, num_answer):
+            return True
+        hold.refused = None
+        _check_spent(hold.account, hold.prices.cost(hold.num_prompt, num_answer + 1))
         return False
 
     def place(self, hold: Hold, prices: Prices) -> None:

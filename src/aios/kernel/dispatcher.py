@@ -238,7 +238,7 @@ class Dispatcher:
             return
         if evicted is not None:
             self._settle(evicted, self._scheduler.overloaded(queue))
-        self._serve(queue, task)
+        self._waits(task, queue)
 
     def _queue_for(self, task: Task) -> str:
         match task.call:
@@ -265,7 +265,14 @@ class Dispatcher:
             self._settle(task, refusal)
             return
         self._scheduler.put_back(task, queue, self._clock.now(), first=first)
-        self._serve(queue, task)
+        self._waits(task, queue)
+
+    def _waits(self, task: Task, queue: str) -> None:
+        """A task has come to its queue, or was set aside where its process is suspended."""
+        if task.is_held:
+            self._payers.set_aside(task)
+        else:
+            self._serve(queue, task)
 
     def _stopped(self, queue: str) -> AiosError | None:
         """Why none of its cores takes a call until somebody has done something; None where one may."""
@@ -503,17 +510,25 @@ class Dispatcher:
         tasks = self._flight.tasks_of(process)
         queues = {task.queue for task in tasks if task.queue is not None}
         self._scheduler.hold(process.pid, tasks, self._clock.now())
-        for queue in queues:
-            self._refill(queue)
         for task in tasks:
             task.must_stop = task.run is not None
+            if task.is_held:
+                self._payers.set_aside(task)
+        for queue in queues:
+            self._refill(queue)
 
     def resume_process(self, process: Process) -> None:
         """Let its calls wait in their queues again, and run on."""
         for task in self._flight.tasks_of(process):
             task.must_stop = False
         for task in self._scheduler.let_go(process.pid):
-            self._put_back(task, first=False)
+            try:
+                is_paid_for = self._payers.take_up(task)
+            except AiosError as error:
+                self._settle(task, error)
+                continue
+            if is_paid_for:
+                self._put_back(task, first=False)
 
     # ---- shutdown and looking
 

@@ -58,6 +58,10 @@ class Payers:
         self._accounts: dict[int, Account | None] = {}
         """Who pays, by process; None where nobody above it has a limit."""
         self._waiting: dict[Task, Account] = {}
+        """For others to give back what they hold; the oldest first."""
+        self._aside: dict[Task, Account] = {}
+        """Those of suspended processes that have not run: nothing is held for them."""
+        self._is_retrying = self._must_retry = False
         self._keeper = Keeper(store, self._budgets.take_changes, _write, self._budgets.put_back)
         self.on_ready: Callable[[Task], None] = lambda task: None
         self.on_failed: Callable[[Task, AiosError], None] = lambda task, error: None
@@ -90,14 +94,34 @@ class Payers:
 
         `QuotaExceeded` when its payers have not enough, whatever others give back.
         """
-        call, demand = task.call, task.demand
-        assert isinstance(call, LlmGenerate)
-        assert demand is not None
-        max_answer = call.sampling.max_tokens or MAX_ANSWER
-        task.hold = self._budgets.reserve(account, demand.num_in, max_answer, self._dearest)
-        if task.hold is None:
+        is_paid = self._hold(task, account)
+        if not is_paid:
             self._waiting[task] = account
-        return task.hold is not None
+        return is_paid
+
+    def set_aside(self, task: Task) -> None:
+        """A call that waits will not run for now: hold no more than what it was given, nothing if nothing."""
+        hold = task.hold
+        if hold is None:
+            return
+        if task.first_run is None:
+            self._aside[task] = hold.account
+            self._budgets.refund(hold)
+            task.hold = None
+        else:
+            assert task.demand is not None
+            self._budgets.shrink(hold, task.demand.num_out)
+        self._retry()
+
+    def take_up(self, task: Task) -> bool:
+        """It may run again: whether what it needs could be held now. If not, it waits here.
+
+        `QuotaExceeded` when its payers have not enough, whatever others give back.
+        """
+        account = self._aside.pop(task, None)
+        if account is None and task.hold is not None:
+            account = task.hold.account
+        return account is None or self.reserve(task, account)
 
     def place(self, task: Task) -> None:
         """The call has a core. `QuotaExceeded` where that one is too dear."""
@@ -113,16 +137,15 @@ class Payers:
     def settle(self, task: Task, usage: Usage | None) -> None:
         """A call has ended, with what it used; None where it came to nothing."""
         hold, task.hold = task.hold, None
-        if hold is None:
-            if self._waiting.pop(task, None) is not None:
-                self._retry()  # It may have kept others from being paid for.
-            return
-        if usage is None:
+        self._aside.pop(task, None)
+        has_waited = self._waiting.pop(task, None) is not None
+        if hold is not None and usage is None:
             self._budgets.refund(hold)
-        else:
+        elif hold is not None and usage is not None:
             self._budgets.settle(hold, usage)
             self._keep()
-        self._retry()
+        if hold is not None or has_waited:
+            self._retry()  # What it held is free, or it may have kept others from being paid for.
 
     def ended(self, process: Process) -> None:
         """A process has ended: its account is no longer needed."""
@@ -135,7 +158,7 @@ class Payers:
 
     def is_counted(self, task: Task) -> bool:
         """Whether it has to be settled."""
-        return task.hold is not None or task in self._waiting
+        return task.hold is not None or task in self._waiting or task in self._aside
 
     def statistics(self) -> dict[str, dict[str, float]]:
         return self._budgets.statistics()
@@ -143,7 +166,8 @@ class Payers:
     def check(self) -> None:
         """Assert what must always hold."""
         self._budgets.check()
-        assert all(task.hold is None and not task.is_settled for task in self._waiting)
+        assert not any(task.is_settled for task in (*self._waiting, *self._aside))
+        assert all(task.hold is None and task.is_held for task in self._aside)
 
     # ---- inside
 
@@ -167,27 +191,49 @@ class Payers:
     def _price_of(self, core: str) -> Prices:
         return self._prices.get(core, self._dearest)
 
+    def _hold(self, task: Task, account: Account) -> bool:
+        """Hold what a call needs to begin, or to go on."""
+        call, demand = task.call, task.demand
+        assert isinstance(call, LlmGenerate)
+        assert demand is not None
+        if task.hold is not None:
+            return self._budgets.go_on(task.hold, demand.num_out)
+        max_answer = call.sampling.max_tokens or MAX_ANSWER
+        task.hold = self._budgets.reserve(account, demand.num_in, max_answer, self._dearest)
+        return task.hold is not None
+
     def _retry(self) -> None:
-        """What was freed may pay for calls that wait, the oldest of each tenant first."""
+        """What was freed may pay for calls that wait. Who is told of that may free more."""
+        self._must_retry = True
+        if self._is_retrying:
+            return
+        self._is_retrying = True
+        try:
+            while self._must_retry:
+                self._must_retry = False
+                self._pay_waiting()
+        finally:
+            self._is_retrying = False
+
+    def _pay_waiting(self) -> None:
+        """The oldest of each tenant first."""
         stuck: set[str] = set()
         for task, account in list(self._waiting.items()):
-            demand = task.demand
-            assert demand is not None
-            tenant = demand.program.tenant.name
+            assert task.demand is not None
+            tenant = task.demand.program.tenant.name
             if tenant in stuck or task not in self._waiting:
                 continue
-            del self._waiting[task]
             try:
-                is_ready = self.reserve(task, account)
+                is_paid = self._hold(task, account)
             except AiosError as error:
+                del self._waiting[task]
                 self.on_failed(task, error)
                 continue
-            if is_ready:
+            if is_paid:
+                del self._waiting[task]
                 self.on_ready(task)
             else:
                 stuck.add(tenant)
-                # It stays the oldest: those behind it in line were not looked at.
-                self._waiting = {task: account, **self._waiting}
 
     def _keep(self) -> None:
         if self._budgets.has_changes:

@@ -121,9 +121,9 @@ def _gives_nothing(original: Method) -> Method:
 
 
 def _emitted_is_forgotten(failed: Method) -> Method:
-    def spoilt(self: Dispatcher, task: Any, error: Any) -> None:
+    def spoilt(self: Dispatcher, task: Any, error: Any, resource: Any) -> None:
         task.has_emitted = False
-        failed(self, task, error)
+        failed(self, task, error, resource)
 
     return spoilt
 
@@ -171,9 +171,9 @@ def _not_of_the_settled(interrupt: Method) -> Method:
 
 
 def _overload_costs_a_try(failed: Method) -> Method:
-    def spoilt(self: Dispatcher, task: Any, error: Any) -> None:
+    def spoilt(self: Dispatcher, task: Any, error: Any, resource: Any) -> None:
         task.attempts += isinstance(error, Overloaded)
-        failed(self, task, error)
+        failed(self, task, error, resource)
 
     return spoilt
 

@@ -208,10 +208,17 @@ class Order:
         return list(heads.values())
 
     def _first(self, heads: list[Task], now: float) -> list[Task]:
-        """Those that may be the first: where the policy does not say, of the first band and tenant."""
-        length = None if self._is_exact else 2
-        keys = {head: self._key(head, now)[:length] for head in heads}
-        return [head for head, key in keys.items() if key == min(keys.values())]
+        """Those that may be the first: of the first band, of the tenants that got least, by the policy."""
+        keys = {head: self._key(head, now) for head in heads}
+        least = min((key[:2] for key in keys.values()), default=())
+        found = [head for head in heads if keys[head][:2] == least]
+        if not self._is_exact:
+            return found
+        best: dict[str, Key] = {}
+        for head in found:
+            tenant = self._lane(head).tenant
+            best[tenant] = min(keys[head], best.get(tenant, keys[head]))
+        return [head for head in found if keys[head] == best[self._lane(head).tenant]]
 
     def _key(self, head: Task, now: float) -> Key:
         demand = head.demand

@@ -10,7 +10,7 @@ Key = Callable[[Program, int], float]
 """What is smallest goes first, of the calls that wait: the program, and which step the call belongs to."""
 
 
-def simulated(programs: Sequence[Program], speed: Speed, slots: int, key: Key) -> dict[int, float]:
+def on_paper(programs: Sequence[Program], speed: Speed, slots: int, key: Key) -> dict[int, float]:
     """When each program ends."""
     order = itertools.count()
     events: list = [(program.arrival_s, next(order), program, 0, None) for program in programs]
