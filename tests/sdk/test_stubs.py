@@ -90,6 +90,7 @@ class Recorder:
 VALUES = {
     "messages": (),
     "text": "t",
+    "texts": ("t",),
     "note_id": "n1",
     "path": "a.txt",
     "content": "c",

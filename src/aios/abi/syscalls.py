@@ -36,6 +36,7 @@ TABLE: dict[str, Row] = {
     row.name: row
     for row in (
         Row("llm.generate", LlmGenerate, LlmAnswer, streams=True),
+        Row("llm.embed", LlmEmbed, Embeddings),
         Row("core.list", CoreList, CoreEntries),
         Row("core.explain", CoreExplain, Explanation),
         Row("memory.append", MemoryAppend, History),

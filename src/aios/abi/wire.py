@@ -27,7 +27,7 @@ MAX_KEY = 128
 _HEADER = struct.Struct(">I")
 _READS = frozenset(
     {
-        *("generate", "read", "get", "search", "list", "stat", "history", "export"),
+        *("generate", "embed", "read", "get", "search", "list", "stat", "history", "export"),
         *("check", "pending", "groups", "usage", "wait", "explain"),
     }
 )

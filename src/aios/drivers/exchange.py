@@ -1,18 +1,18 @@
 """One request to a remote model and its answer: limits of time and size, and what it means when it fails.
 
 Owns the connection while it lasts: however the exchange ends, by its end, a failure or a cancel, the
-connection is closed or given back at once. Knows no wire: whoever reads the events is an `Answer`.
+connection is closed or given back at once. Knows no wire: whoever reads the events is a `Reading`.
 """
 
 import io
 import time
+from typing import Protocol
 
 import aiohttp
 import msgspec
 from msgspec import Struct
 
 from aios.abi.errors import AiosError, Cancelled, Unavailable
-from aios.drivers.answer import Answer
 from aios.drivers.limits import OnLimits, rate_limits
 from aios.drivers.patience import Patience
 from aios.drivers.refusals import failure, refusal
@@ -46,10 +46,25 @@ class Limits(Struct, frozen=True):
         return max(600.0, 5 * self.first_byte_s) if self.total_s is None else self.total_s
 
 
+class Reading(Protocol):
+    """Who reads an answer as it comes: see `aios.drivers.answer.Answer`."""
+
+    @property
+    def is_done(self) -> bool: ...
+
+    @property
+    def is_complete(self) -> bool: ...
+
+    @property
+    def is_empty(self) -> bool: ...
+
+    def add(self, data: bytes) -> bool: ...
+
+
 class Exchange:
     """One request and its answer: where it stands, and so what it means when it fails there."""
 
-    def __init__(self, answer: Answer, limits: Limits, api_key: str, on_limits: OnLimits) -> None:
+    def __init__(self, answer: Reading, limits: Limits, api_key: str, on_limits: OnLimits) -> None:
         self._answer = answer
         self._limits = limits
         self._api_key = api_key.encode()

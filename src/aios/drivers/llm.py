@@ -1,7 +1,7 @@
 """The protocol every LLM driver speaks: run a generation, stop when told, go on from a snapshot."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -62,6 +62,14 @@ class Preempted(Struct, frozen=True):
     snapshot: Snapshot
 
 
+class Embedded(Struct, frozen=True):
+    """Vectors of length 1, of 32-bit floats as bytes, the least significant first; one for each text."""
+
+    vectors: tuple[bytes, ...]
+    usage: Usage
+    model: str
+
+
 class LLMDriver(Protocol):
     """One model replica. All methods are called from the kernel's loop and must never block it."""
 
@@ -116,4 +124,16 @@ class LLMDriver(Protocol):
 
     async def num_prompt_tokens(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> int | None:
         """Tokens that this prompt takes; None where the driver can't tell."""
+        ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """A driver whose model can turn texts into vectors, too."""
+
+    async def embed(self, texts: Sequence[str], dimensions: int | None) -> Embedded:
+        """The vectors of these texts, as long as `dimensions`, or as the model has them.
+
+        Cancelling the awaiting task frees what it holds. Raises what `LLMDriver.run` raises.
+        """
         ...

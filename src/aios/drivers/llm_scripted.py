@@ -5,15 +5,18 @@ For tests, ours and those of users: the same job gives the same tokens, however 
 
 import asyncio
 import itertools
+import math
 import random
 import re
+import struct
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
+from zlib import crc32
 
 from aios.abi.errors import AiosError, Cancelled, ContextOverflow, Unavailable
 from aios.abi.messages import Delta, FinishReason, Message, ToolSpec, Usage
 from aios.drivers.limits import OnLimits, ignore_limits
-from aios.drivers.llm import Finished, Generation, Preempted, Snapshot, SnapshotKind
+from aios.drivers.llm import Embedded, Finished, Generation, Preempted, Snapshot, SnapshotKind
 
 HANG = object()
 """An answer that never comes."""
@@ -21,6 +24,8 @@ HANG = object()
 Answer = str | Message | AiosError | object
 """A text, an assistant's message with tool calls, an error to raise, or `HANG`."""
 
+DIMENSIONS = 64
+"""Of its vectors, where nobody says."""
 _WORDS = ("agent", "core", "slot", "note", "file", "tool", "task", "waits", "runs", "reads", "then", "and")
 
 
@@ -61,6 +66,8 @@ class ScriptedDriver:
         self._snapshots: dict[str, tuple[list[Delta], int]] = {}
         self.jobs: list[Generation] = []
         """Every job begun, in order."""
+        self.embedded: list[tuple[str, ...]] = []
+        """The texts of every embedding, in order."""
         self.max_running = 0
         """The most that ever ran at the same time."""
         self.is_open = False
@@ -112,6 +119,16 @@ class ScriptedDriver:
         finally:
             self._running.discard(running)
             self._cut_off.discard(running)
+
+    async def embed(self, texts: Sequence[str], dimensions: int | None) -> Embedded:
+        """Texts that share words are close."""
+        if not self.is_open:
+            raise Unavailable(f"{self.model} is not running")
+        await self._pace()
+        self.embedded.append(tuple(texts))
+        num_words = sum(len(_split(text)) for text in texts)
+        vectors = tuple(_vector(text, dimensions or DIMENSIONS) for text in texts)
+        return Embedded(vectors, Usage(num_words), self.model)
 
     def drop(self, snapshot: Snapshot) -> None:
         self._snapshots.pop(snapshot.handle, None)
@@ -175,6 +192,15 @@ def _one_after_the_other(answers: Iterable[Answer]) -> Callable[[Generation], An
         raise Cancelled("the script has no more answers")
 
     return next_answer
+
+
+def _vector(text: str, dimensions: int) -> bytes:
+    """How often words of each kind are there, the kind being a word's checksum."""
+    counts = [0.0] * dimensions
+    for word in _split(text.casefold()):
+        counts[crc32(word.strip().encode("utf-8", "surrogatepass")) % dimensions] += 1.0
+    length = math.hypot(*counts) or 1.0
+    return struct.pack(f"<{dimensions}f", *(count / length for count in counts))
 
 
 def _split(text: str) -> list[str]:

@@ -14,7 +14,7 @@ import aiohttp
 from aios.abi.errors import InvalidArgument, Unavailable
 from aios.abi.messages import Delta, Message, ToolSpec
 from aios.drivers.answer import Answer
-from aios.drivers.exchange import Exchange, Limits
+from aios.drivers.exchange import Exchange, Limits, Reading
 from aios.drivers.fields import UNCHANGED
 from aios.drivers.limits import OnLimits, ignore_limits
 from aios.drivers.llm import Finished, Generation, Preempted, Snapshot
@@ -45,7 +45,8 @@ class RemoteDriver(ABC):
         """
         self._model = model
         self._api_key = _checked_key(api_key)
-        self._url = self._endpoint(_checked_url(base_url)).geturl()
+        self._base = _checked_url(base_url)
+        self._url = self._endpoint(self._base).geturl()
         self._slots = slots
         self._window = window
         self._limits = limits or Limits()
@@ -109,16 +110,20 @@ class RemoteDriver(ABC):
     ) -> Finished | Preempted:
         if resume is not None:
             raise InvalidArgument("a remote core gives no snapshots, so there is none to go on from")
+        answer = self._answer(job, emit)
+        await self._perform(answer, self._limits, self._url, lambda: self._body(job))
+        return answer.finish()
+
+    async def _perform(self, answer: Reading, limits: Limits, url: str, body: Callable[[], bytes]) -> None:
+        """Fill the answer. Raises what `LLMDriver.run` raises."""
         if self._session is None:
             raise Unavailable(f"the core of {self._model!r} is not running")
-        answer = self._answer(job, emit)
-        exchange = Exchange(answer, self._limits, self._api_key, self.on_limits)
+        exchange = Exchange(answer, limits, self._api_key, self.on_limits)
         self._running.add(exchange)
         try:
-            await exchange.perform(self._session, self._url, self._body(job))
+            await exchange.perform(self._session, url, body())
         finally:
             self._running.discard(exchange)
-        return answer.finish()
 
     def drop(self, snapshot: Snapshot) -> None:  # noqa: B027 - for every wire
         """There are none to forget."""

@@ -219,6 +219,7 @@ def _register(access: AccessManager, process: Process, call: sc.ToolRegister, no
 
 RULES: dict[type[sc.SystemCall], Rule] = {
     sc.LlmGenerate: _anyone,
+    sc.LlmEmbed: _anyone,
     sc.CoreList: _operator,
     sc.CoreExplain: _KIN,
     sc.MemoryAppend: _anyone,

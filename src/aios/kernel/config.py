@@ -46,6 +46,10 @@ class CoreConfig(Section, frozen=True):
     fields: dict[str, str] = msgspec.field(default_factory=dict)
     """Other names for fields of the endpoint's request, such as `max_tokens = "max_completion_tokens"`; an
     empty name leaves a field out that the endpoint refuses, such as `temperature = ""`."""
+    generates: bool = True
+    """Whether it takes generations,"""
+    embeds: bool = False
+    """and whether it turns texts into vectors (`llm.embed`): models for that mostly do nothing else."""
     slots: Annotated[int, Meta(ge=0, le=4096)] = 64
     """Generations that run at the same time; 0 for an endpoint that does not say: then it is found out."""
     tokens_in_flight: Annotated[int, Meta(ge=0)] = 0
@@ -267,6 +271,8 @@ class Config(Section, frozen=True):
         for core in self.cores:
             if core.kind == "openai" and not core.preset and not (core.base_url and core.model):
                 raise ValueError(f"core {core.name!r} of kind 'openai' needs a base_url and a model")
+            if not (core.generates or core.embeds):
+                raise ValueError(f"core {core.name!r} neither generates nor embeds")
             if unknown := set(core.fallback) - set(names):
                 raise ValueError(f"core {core.name!r} falls back on {min(unknown)!r}, which is no core")
 

@@ -209,13 +209,13 @@ class Dispatcher:
             self._start(task, self._clock.now())
             return
         try:
-            if not isinstance(task.call, sc.LlmGenerate) or self._is_paid_for(task, task.call):
+            if not isinstance(task.call, sc.LlmCall) or self._is_paid_for(task, task.call):
                 self._submit(task)
         except AiosError as error:
             self._settle(task, error)
 
-    def _is_paid_for(self, task: Task, call: sc.LlmGenerate) -> bool:
-        """Hold what a generation may take; if that has to wait for others to end, it is submitted then."""
+    def _is_paid_for(self, task: Task, call: sc.LlmCall) -> bool:
+        """Hold what a core's call may take; if that has to wait for others to end, it is submitted then."""
         process = self._flight.process_of(task)
         task.demand = self._scheduler.programs.demand(process, call, task.created)
         account = self._payers.account_of(process, call, task.id)
@@ -245,6 +245,8 @@ class Dispatcher:
             case sc.LlmGenerate(model=model):
                 core = self._context.core_of(task.id)
                 return self._cores.queue_for(model) if core is None else own_queue(core)
+            case sc.LlmEmbed(model=model):
+                return self._cores.queue_for_embedding(model)
             case sc.ToolRun() as call:
                 queue = self._managers.tool.queue_of(call, self._flight.process_of(task).caller)
                 self._scheduler.add_queue(queue, ["tool"], is_passing=True)
@@ -395,7 +397,7 @@ class Dispatcher:
         was_sound = True
         if task.resource is not None:
             was_sound = self._scheduler.resources[task.resource].is_sound
-            usage = outcome.usage if isinstance(outcome, sc.LlmAnswer) else None
+            usage = outcome.usage if isinstance(outcome, (sc.LlmAnswer, sc.Embeddings)) else None
             if isinstance(outcome, InvalidArgument):
                 usage = Usage()  # The endpoint did nothing for it.
             resource = self._scheduler.release(task, held_s, now, _lesson_of(outcome), usage)
@@ -413,7 +415,7 @@ class Dispatcher:
     def _go_on(self, task: Task, outcome: sc.Reply | AiosError | None, resource: Resource | None) -> None:
         if outcome is None:
             self._put_back(task, first=False)
-        elif isinstance(outcome, (Overloaded, Unavailable)) and isinstance(task.call, sc.LlmGenerate):
+        elif isinstance(outcome, (Overloaded, Unavailable)) and isinstance(task.call, sc.LlmCall):
             assert resource is not None
             self._failed(task, outcome, resource)
         else:
@@ -571,8 +573,8 @@ def _lesson_of(outcome: sc.Reply | AiosError | None) -> Outcome:
 
 
 def _usage_of(demand: Demand, outcome: sc.Reply | AiosError) -> Usage | None:
-    """What has to be paid for a generation that ended; None where it came to nothing."""
-    if isinstance(outcome, sc.LlmAnswer):
+    """What has to be paid for a call that ended; None where it came to nothing."""
+    if isinstance(outcome, (sc.LlmAnswer, sc.Embeddings)):
         return outcome.usage
     if demand.num_out:
         return Usage(demand.num_in, demand.num_out)

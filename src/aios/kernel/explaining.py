@@ -80,7 +80,7 @@ class Explainer:
     def _explain(self, process: Process) -> sc.Explanation:
         now = self._clock.now()
         program = self._scheduler.programs.find(process.program)
-        tasks = [task for task in self._flight.tasks_of(process) if isinstance(task.call, sc.LlmGenerate)]
+        tasks = [task for task in self._flight.tasks_of(process) if isinstance(task.call, sc.LlmCall)]
         decisions = () if program is None else tuple(self._decided(one, now) for one in program.decisions)
         return sc.Explanation(
             pid=process.pid,

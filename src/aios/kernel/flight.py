@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from aios.abi.errors import AiosError, Cancelled, DeadlineExceeded, InvalidArgument, QuotaExceeded
-from aios.abi.syscalls import LlmAnswer, Reply, Row, SystemCall
+from aios.abi.syscalls import Embeddings, LlmAnswer, Reply, Row, SystemCall
 from aios.drivers.clock import Clock
 from aios.kernel.journal import EventKind, Journal
 from aios.kernel.process import Process
@@ -104,9 +104,10 @@ class Flight:
         process.num_switches += task.num_switches
         process.running_s += task.running_s
         process.waiting_s += (now if task.first_run is None else task.first_run) - task.created
-        if isinstance(outcome, LlmAnswer):
+        if isinstance(outcome, (LlmAnswer, Embeddings)):
             process.prompt_tokens += outcome.usage.prompt_tokens
             process.completion_tokens += outcome.usage.completion_tokens
+        if isinstance(outcome, LlmAnswer):
             self._journal.generated(outcome.waiting_s, outcome.turnaround_s, outcome.usage)
         code = outcome.code if isinstance(outcome, AiosError) else ""
         kind = _EVENT_OF[_state_of(outcome)]

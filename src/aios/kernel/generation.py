@@ -1,16 +1,20 @@
-"""One slice of a generation: on a core, until the answer is there or the scheduler wants the slot back."""
+"""What a core does for a call: all of an embedding, or one slice of a generation.
+
+A slice lasts until the answer is there or the scheduler wants the slot back.
+"""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from hashlib import blake2b
+from typing import Any, TypeVar
 
 from msgspec import structs
 
 from aios.abi.errors import AiosError, Misconfigured, Overloaded, Unavailable
 from aios.abi.messages import Delta
-from aios.abi.syscalls import LlmAnswer, LlmGenerate
+from aios.abi.syscalls import Embeddings, LlmAnswer, LlmEmbed, LlmGenerate
 from aios.drivers.clock import Clock
-from aios.drivers.llm import Finished, Generation, Preempted
+from aios.drivers.llm import Embedder, Finished, Generation, Preempted
 from aios.kernel.context import ContextManager, fit
 from aios.kernel.cores.core import Core, Cores
 from aios.kernel.journal import Journal
@@ -18,6 +22,7 @@ from aios.kernel.payers import Payers
 from aios.kernel.scheduling.scheduler import Scheduler
 from aios.kernel.task import Emit, Task
 
+T = TypeVar("T")
 MustYield = Callable[[int], bool]
 
 
@@ -47,26 +52,41 @@ class Generations:
         self._max_answer_tokens = max_answer_tokens
         self._seed = seed
 
-    async def run_slice(self, task: Task) -> LlmAnswer | None:
+    async def run_slice(self, task: Task) -> LlmAnswer | Embeddings | None:
         """Go on with a task that holds a slot of a core: its answer, or None when it was interrupted."""
         assert task.resource is not None
         core = self._cores[task.resource]
+        if isinstance(task.call, LlmEmbed):
+            return await self._embed(task, core, task.call)
         resume = self._context.take(task.id)
         if task.job is None:
             task.job = await self._job(task, core)
         emit, must_yield = self._face(task, core)
-        try:
-            outcome = await core.driver.run(task.job, resume, emit, must_yield)
-        except (Overloaded, Unavailable) as error:
-            core.failed(error, self._clock.now())
-            if isinstance(error, Misconfigured):
-                raise Misconfigured(f"core {core.name}: {error.message}") from error
-            raise
+        outcome = await self._asked(core, core.driver.run(task.job, resume, emit, must_yield))
         if isinstance(outcome, Preempted):
             self._interrupt(task, core, outcome)
             return None
         core.answered(outcome.usage, self._clock.now())
         return self._answer(task, core, outcome)
+
+    async def _embed(self, task: Task, core: Core, call: LlmEmbed) -> Embeddings:
+        assert isinstance(core.driver, Embedder)
+        assert task.first_run is not None
+        found = await self._asked(core, core.driver.embed(call.texts, call.dimensions))
+        now = self._clock.now()
+        core.answered(found.usage, now)
+        waiting_s, turnaround_s = task.first_run - task.created, now - task.created
+        return Embeddings(found.vectors, found.usage, found.model, core.name, waiting_s, turnaround_s)
+
+    async def _asked(self, core: Core, work: Coroutine[Any, Any, T]) -> T:
+        """What a core answers. That it failed is noted with it."""
+        try:
+            return await work
+        except (Overloaded, Unavailable) as error:
+            core.failed(error, self._clock.now())
+            if isinstance(error, Misconfigured):
+                raise Misconfigured(f"core {core.name}: {error.message}") from error
+            raise
 
     async def _job(self, task: Task, core: Core) -> Generation:
         call = task.call

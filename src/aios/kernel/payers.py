@@ -11,7 +11,7 @@ import apsw
 
 from aios.abi.errors import AiosError
 from aios.abi.messages import Usage
-from aios.abi.syscalls import NO_BUDGET, Budget, LlmGenerate
+from aios.abi.syscalls import NO_BUDGET, Budget, LlmCall, LlmGenerate
 from aios.drivers.clock import Clock
 from aios.drivers.store import Store
 from aios.kernel.accounts import Account, Prices, dearest, prices_of
@@ -77,7 +77,7 @@ class Payers:
 
     # ---- a call's life
 
-    def account_of(self, process: Process, call: LlmGenerate, task_id: int) -> Account | None:
+    def account_of(self, process: Process, call: LlmCall, task_id: int) -> Account | None:
         """Who pays for a call; None where neither it nor anybody above it has a limit."""
         account = self._account_of(process)
         if call.budget is not NO_BUDGET and call.budget != NO_BUDGET:
@@ -194,11 +194,11 @@ class Payers:
     def _hold(self, task: Task, account: Account) -> bool:
         """Hold what a call needs to begin, or to go on."""
         call, demand = task.call, task.demand
-        assert isinstance(call, LlmGenerate)
+        assert isinstance(call, LlmCall)
         assert demand is not None
         if task.hold is not None:
             return self._budgets.go_on(task.hold, demand.num_out)
-        max_answer = call.sampling.max_tokens or MAX_ANSWER
+        max_answer = (call.sampling.max_tokens or MAX_ANSWER) if isinstance(call, LlmGenerate) else 0
         task.hold = self._budgets.reserve(account, demand.num_in, max_answer, self._dearest)
         return task.hold is not None
 

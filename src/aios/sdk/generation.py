@@ -42,6 +42,20 @@ class Choices(TypedDict, total=False):
 class Llm(Stubs):
     """Language models."""
 
+    async def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        model: str | None = None,
+        dimensions: int | None = None,
+        hints: sc.Hints = sc.NO_HINTS,
+        budget: sc.Budget = sc.NO_BUDGET,
+        timeout_s: float | None = None,
+    ) -> sc.Embeddings:
+        """Vectors of texts, from a core that embeds."""
+        call = sc.LlmEmbed(texts=tuple(texts), model=model, dimensions=dimensions, hints=hints, budget=budget)
+        return await self._call(call, sc.Embeddings, timeout_s=timeout_s)
+
     async def generate(
         self,
         messages: Prompt,

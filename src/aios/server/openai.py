@@ -1,4 +1,4 @@
-"""The OpenAI-compatible door: chat completions, plain and streamed, and the list of models.
+"""The OpenAI-compatible door: chat completions, plain and streamed, embeddings, and the list of models.
 
 Translation only: one request is one system call, made with the key that the client sent, and a client that
 goes away cancels it. What a request leaves open, such as the temperature, is as the kernel has it, not as
@@ -14,8 +14,9 @@ from starlette.routing import BaseRoute, Route
 
 from aios.abi.errors import AiosError, Cancelled, NotFound, TooLarge
 from aios.abi.messages import Delta
-from aios.abi.syscalls import LlmAnswer, Reply
+from aios.abi.syscalls import Embeddings, LlmAnswer, Reply
 from aios.abi.wire import MAX_FRAME, encode
+from aios.server import openai_embeddings
 from aios.server.asgi import Header, Receive, Scope, Send, Watch, admit, send_json, token_of
 from aios.server.openai_answer import Chunks, completion, error_body, event
 from aios.server.openai_request import Chat, read_request
@@ -30,6 +31,7 @@ def routes(kernel: Trap) -> list[BaseRoute]:
     models = _Models(kernel)
     return [
         Route("/v1/chat/completions", _Completions(kernel), methods=["POST"]),
+        Route("/v1/embeddings", _Embeddings(kernel), methods=["POST"]),
         Route("/v1/models", models, methods=["GET"]),
         Route("/v1/models/{model:path}", models, methods=["GET"]),
     ]
@@ -52,6 +54,24 @@ class _Completions:
                 answer = await self._kernel.trap(token, chat.call)
             assert isinstance(answer, LlmAnswer)
             await send_json(send, encode(completion(chat, answer)))
+        except AiosError as error:
+            await _send_error(send, error)
+
+
+class _Embeddings:
+    """`POST /v1/embeddings`."""
+
+    def __init__(self, kernel: Trap) -> None:
+        self._kernel = kernel
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            token, body = await admit(self._kernel, scope, receive)
+            wanted = openai_embeddings.read_request(body)
+            with Watch(scope):
+                reply = await self._kernel.trap(token, wanted.call)
+            assert isinstance(reply, Embeddings)
+            await send_json(send, encode(openai_embeddings.embeddings(wanted, reply)))
         except AiosError as error:
             await _send_error(send, error)
 

@@ -148,30 +148,34 @@ _requests = msgspec.json.Decoder(_Request)
 def read_request(body: bytes) -> Chat:
     """`BadField` when it is not a request, or one that can't be answered as it is meant."""
     try:
-        _check_fields(_fields.decode(body))
+        check_fields(_fields.decode(body), _Request, HARMLESS, NEUTRAL)
         request = _requests.decode(body)
         call = msgspec.convert(_call_fields(request), LlmGenerate)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _bad(error) from None
+        raise bad_request("a chat completions", str(error)) from None
     except RecursionError:
         raise BadField(None, "the request is nested too deeply") from None
     with_usage = request.stream_options is not None and request.stream_options.include_usage is True
     return Chat(call, request.model, request.stream is True, with_usage, request.parallel_tool_calls is False)
 
 
-def _bad(error: Exception) -> BadField:
-    found = _PATH.search(str(error))
-    return BadField(found[1] if found else None, f"not a chat completions request: {error}")
+def bad_request(kind: str, error: str) -> BadField:
+    """What is wrong with a request of this kind."""
+    found = _PATH.search(error)
+    return BadField(found[1] if found else None, f"not {kind} request: {error}")
 
 
-def _check_fields(fields: dict[str, Raw]) -> None:
+def check_fields(
+    fields: dict[str, Raw], request: type[Struct], harmless: frozenset[str], neutral: dict[str, Any]
+) -> None:
+    """`BadField` for one that is neither of the request, nor harmless, nor at its neutral value."""
     for name, raw in fields.items():
-        if name in _Request.__struct_fields__ or name in HARMLESS or bytes(raw) == b"null":
+        if name in request.__struct_fields__ or name in harmless or bytes(raw) == b"null":
             continue
-        if name not in NEUTRAL:
+        if name not in neutral:
             raise BadField(name[:64], f"the field {name[:64]!r} is not supported here; leave it out")
-        if msgspec.json.decode(raw) != NEUTRAL[name]:
-            allowed = msgspec.json.encode(NEUTRAL[name]).decode()
+        if msgspec.json.decode(raw) != neutral[name]:
+            allowed = msgspec.json.encode(neutral[name]).decode()
             raise BadField(name, f"{name!r} may only be {allowed} here; leave it out")
 
 

@@ -1,5 +1,7 @@
-"""The calls `llm.*`: a model generates."""
+"""The calls `llm.*`: a model generates, or turns texts into vectors."""
 
+import sys
+from array import array
 from typing import Annotated
 
 from msgspec import Meta
@@ -34,6 +36,29 @@ class LlmGenerate(SystemCall, frozen=True):
     """Of this call alone."""
 
 
+class LlmEmbed(SystemCall, frozen=True):
+    """Turn texts into vectors: the closer two are, the more their texts mean the same.
+
+    Vectors of different models have nothing to do with each other: no core of another model stands in.
+    """
+
+    texts: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=64 * 1024)], ...],
+        Meta(min_length=1, max_length=2048),
+    ]
+    model: Name | None = None
+    """A model's name; None for that of the first core that embeds."""
+    dimensions: Annotated[int, Meta(ge=1, le=65_536)] | None = None
+    """Numbers of a vector; None for as many as the model gives. `InvalidArgument` where it cannot."""
+    hints: Hints = NO_HINTS
+    budget: Budget = NO_BUDGET
+    """Of this call alone."""
+
+
+LlmCall = LlmGenerate | LlmEmbed
+"""A call that a core answers."""
+
+
 class LlmAnswer(Reply, frozen=True):
     """A model's answer and what it took. Seconds are of the kernel's clock."""
 
@@ -55,3 +80,26 @@ class LlmAnswer(Reply, frozen=True):
     def to_message(self) -> Message:
         """The answer as the assistant's message of a conversation."""
         return Message("assistant", self.text, self.tool_calls)
+
+
+class Embeddings(Reply, frozen=True):
+    """Vectors, one for each text in their order, each of length 1. Seconds are of the kernel's clock."""
+
+    vectors: tuple[bytes, ...]
+    """Of 32-bit floats, the least significant byte first."""
+    usage: Usage = Usage()
+    model: str = ""
+    core: str = ""
+    waiting_s: float = 0.0
+    turnaround_s: float = 0.0
+
+    def lists(self) -> list[list[float]]:
+        """The same as plain numbers."""
+        return [_floats(data) for data in self.vectors]
+
+
+def _floats(data: bytes) -> list[float]:
+    found = array("f", data)
+    if sys.byteorder == "big":
+        found.byteswap()
+    return found.tolist()

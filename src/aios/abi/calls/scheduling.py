@@ -39,7 +39,7 @@ class Budget(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     money: Annotated[float, Meta(ge=0)] | None = None
     """In the currency of the cores' prices."""
     calls: Annotated[int, Meta(ge=0)] | None = None
-    """Generations."""
+    """Of models: generations and embeddings."""
     wall_s: Annotated[float, Meta(gt=0, le=31_536_000.0)] | None = None
     """Seconds from the first call on (of one call: from its creation)."""
 

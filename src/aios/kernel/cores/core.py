@@ -5,14 +5,14 @@ Knows drivers by their protocol only. Queues are the scheduler's; whether a call
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
-from aios.abi.errors import AiosError, Exhausted, Misconfigured, NotFound, Unavailable
+from aios.abi.errors import AiosError, Exhausted, InvalidArgument, Misconfigured, NotFound, Unavailable
 from aios.abi.messages import Message, Usage
 from aios.drivers.clock import Clock
 from aios.drivers.limits import RateLimits
-from aios.drivers.llm import LLMDriver
+from aios.drivers.llm import Embedder, LLMDriver
 from aios.kernel.config import CoreConfig
 from aios.kernel.cores.gate import Gate
 
@@ -22,6 +22,8 @@ RATE_S = 10.0
 LASTING = (Exhausted, Misconfigured)
 """Faults of a core that somebody has to mend."""
 
+_EMBED = "embed:"
+"""How the run queues of embeddings begin."""
 _SHORT = (Message("user", "hello"),)
 
 
@@ -46,6 +48,9 @@ class Core:
     )
 
     def __init__(self, config: CoreConfig, driver: LLMDriver) -> None:
+        """`InvalidArgument` where it is to embed and its driver cannot."""
+        if config.embeds and not isinstance(driver, Embedder):
+            raise InvalidArgument(f"core {config.name!r} cannot embed: nothing of its kind does")
         self.config = config
         self.name = config.name
         self.driver = driver
@@ -113,6 +118,8 @@ class Cores:
     def __init__(self, cores: Iterable[Core]) -> None:
         self._cores = {core.name: core for core in cores}
         self._queues: dict[str | None, str] = {}
+        self._embedding: dict[str | None, str] = {}
+        """Run queues by model: of generations, and of embeddings."""
         self.on_limits: Callable[[str], None] = lambda core: None
         """Told of a core whose endpoint has told its limits."""
 
@@ -141,37 +148,53 @@ class Cores:
     def queues(self) -> dict[str, list[str]]:
         """Every run queue of the cores, and the cores that it is meant for."""
         found = {own_queue(core.name): [core.name] for core in self}
-        for model in dict.fromkeys([None, *(core.model for core in self)]):
-            names = self._serving(model)
-            queue = f"llm:{','.join(names)}"
-            found[queue] = names
-            self._queues[model] = queue
-        return found
+        generating = [core for core in self if core.config.generates]
+        for model in dict.fromkeys([None, *(core.model for core in generating)]):
+            names = [core.name for core in generating if model in (None, core.model)]
+            self._queues[model] = f"llm:{','.join(names)}"
+            found[self._queues[model]] = names
+        embedding = [core for core in self if core.config.embeds]
+        for model in dict.fromkeys(core.model for core in embedding):
+            names = [core.name for core in embedding if core.model == model]
+            self._embedding[model] = f"{_EMBED}{','.join(names)}"
+            self._embedding.setdefault(None, self._embedding[model])
+            found[self._embedding[model]] = names
+        return {queue: names for queue, names in found.items() if names}
 
     def stand_ins(self, queue: str, names: Iterable[str]) -> list[str]:
         """The cores that take the calls of a queue meant for `names` while none of those can.
 
-        Nothing stands in where a call goes on from a snapshot: that is of one core.
+        Nothing stands in where a call goes on from a snapshot, which is of one core, nor for embeddings,
+        which are of one model.
         """
-        if queue in map(own_queue, names):
+        if queue.startswith(_EMBED) or queue in map(own_queue, names):
             return []
         named = dict.fromkeys(one for name in names for one in self._cores[name].config.fallback)
         return [one for one in named if one not in names]
 
     def queue_for(self, model: str | None) -> str:
         """The run queue of calls for `model`. `NotFound` lists the models there are."""
-        queue = self._queues.get(model)
-        if queue is None:
-            known = ", ".join(sorted({core.model for core in self}))
-            raise NotFound(f"there is no model {model!r}; there are: {known}")
-        return queue
+        return _found(self._queues, model, "")
+
+    def queue_for_embedding(self, model: str | None) -> str:
+        """The same of calls for the vectors of `model`; None for that of the first core that embeds."""
+        if not self._embedding:
+            raise NotFound(
+                "there is no core that embeds; one does that has embeds = true in its configuration"
+            )
+        return _found(self._embedding, model, " that embeds")
 
     def _observe(self, core: Core, clock: Clock, limits: RateLimits) -> None:
         core.gate.observe(clock.now(), limits)
         self.on_limits(core.name)
 
-    def _serving(self, model: str | None) -> list[str]:
-        return [core.name for core in self if model is None or core.model == model]
+
+def _found(queues: Mapping[str | None, str], model: str | None, which: str) -> str:
+    queue = queues.get(model)
+    if queue is None:
+        known = ", ".join(sorted(name for name in queues if name is not None))
+        raise NotFound(f"there is no model{which} {model!r}; there are: {known}")
+    return queue
 
 
 def _raise_first(outcomes: Iterable[BaseException | None]) -> None:

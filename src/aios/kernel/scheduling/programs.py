@@ -6,10 +6,10 @@ Makes a call's `Demand` from what was said of it, charges service as it is given
 from collections.abc import Mapping, Sequence
 
 from aios.abi.messages import Message, ToolSpec, Usage
-from aios.abi.syscalls import BANDS, Hints, LlmGenerate
+from aios.abi.syscalls import BANDS, Hints, LlmCall, LlmGenerate
 from aios.kernel.process import Process
 from aios.kernel.program import CHARGED_AT_ONCE, WEIGHT_IN, WEIGHT_OUT, Demand, Program
-from aios.kernel.scheduling.answers import Answers
+from aios.kernel.scheduling.answers import Answers, Lengths
 from aios.kernel.scheduling.fairness import Fairness
 from aios.kernel.scheduling.learning import Learning
 from aios.kernel.scheduling.policies import VirtualTime, left_of
@@ -40,15 +40,20 @@ class Programs:
 
     # ---- what is asked
 
-    def demand(self, process: Process, call: LlmGenerate, now: float) -> Demand:
+    def demand(self, process: Process, call: LlmCall, now: float) -> Demand:
         """What this call of `process` asks of a core."""
         program = self._program_of(process, now)
         said, given = call.hints, process.hints
-        num_chars = _num_chars(call.messages, call.tools)
+        if isinstance(call, LlmGenerate):
+            num_chars = _num_chars(call.messages, call.tools)
+            limit = call.sampling.max_tokens
+            max_out = limit or round(2 * self._out_tokens)
+            lengths = self.answers.lengths(program.agent, call.model, limit)
+        else:
+            num_chars = sum(map(len, call.texts))
+            limit = max_out = 0
+            lengths = Lengths()
         num_in = round(num_chars / self._chars_per_token) + 1
-        limit = call.sampling.max_tokens
-        max_out = limit or round(2 * self._out_tokens)
-        lengths = self.answers.lengths(program.agent, call.model, limit)
         demand = Demand(program, num_chars, num_in, max_out, limit, lengths)
         # The operator may have all, and has what everybody has unless it says so.
         demand.band = _band(said if process.is_operator and said.band else given)
@@ -101,7 +106,8 @@ class Programs:
         true = WEIGHT_IN * (usage.prompt_tokens - usage.cached_tokens) + WEIGHT_OUT * usage.completion_tokens
         if usage.prompt_tokens:
             self._charge(demand, true - demand.service)
-            self._learn(task, usage)
+            if isinstance(task.call, LlmGenerate):
+                self._learn(task, usage)
         program.path = max(program.path, demand.path + demand.service)
         if len(program.steps) < MAX_STEPS:
             program.steps.append(demand.service)
