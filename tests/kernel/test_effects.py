@@ -32,6 +32,8 @@ async def durable(run: Run) -> int:
 
 LASTING: dict[str, tuple[int, sc.SystemCall]] = {
     "memory.append": (2, sc.MemoryAppend(messages=(HELLO,))),
+    "memory.fork": (2, sc.MemoryFork(to="copy")),
+    "memory.pin": (2, sc.MemoryPin(history="copy")),
     "memory.clear": (2, sc.MemoryClear()),
     "memory.add": (2, sc.MemoryAdd(text=LONG, tags=("a",))),
     "memory.update": (2, sc.MemoryUpdate(note_id="n1", text=LONG)),
@@ -79,6 +81,7 @@ async def seen(run: Run) -> list[object]:
     """All that the calls under test change, but for times."""
     found = [
         await run.call(2, sc.MemoryRead()),
+        [(one.name, one.pinned) for one in (await run.call(2, sc.MemoryHistories())).histories],
         await run.call(2, sc.MemorySearch()),
         await run.call(2, sc.StorageList()),
         await run.call(1, sc.AccessGroups()),

@@ -27,7 +27,8 @@ MAX_KEY = 128
 _HEADER = struct.Struct(">I")
 _READS = frozenset(
     {
-        *("generate", "embed", "read", "get", "search", "list", "stat", "history", "export"),
+        *("generate", "embed", "read", "get", "search", "list", "stat", "export"),
+        *("history", "histories"),
         *("check", "pending", "groups", "usage", "wait", "explain"),
     }
 )

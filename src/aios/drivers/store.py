@@ -122,9 +122,7 @@ class Store:
         `Unavailable` and `Corrupt` mean that nothing was changed, `OutcomeUnknown` that the commit failed and
         so did finding out what became of it. A task cancelled before its turn changes nothing.
         """
-        manner = PLAIN
-        if self._manners and (task := asyncio.current_task()) is not None:
-            manner = self._manners.get(task, PLAIN)
+        manner = self.manner()
         if manner.around is not None:
             work = partial(manner.around, work, reply)
         result: T = await self._submit(self._writes, work, manner.frees)
@@ -141,6 +139,11 @@ class Store:
             yield
         finally:
             self._manners[task] = before
+
+    def manner(self) -> Manner:
+        """How the running task's writes are done, for a task that it starts to write in its place."""
+        task = asyncio.current_task() if self._manners else None
+        return PLAIN if task is None else self._manners.get(task, PLAIN)
 
     async def read(self, work: Callable[[apsw.Connection], T]) -> T:
         """Run `work` on a reader, which sees one state of the database, and return what it returned."""

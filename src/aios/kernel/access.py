@@ -133,9 +133,12 @@ class AccessManager:
         return sc.Done()
 
 
+_THINGS = {"memory": "note", "history": "history", "storage": "file"}
+
+
 def _absent(resource: sc.Resource, path: str) -> NotFound:
     """In the very words in which the managers say that a thing is not there."""
-    return NotFound(f"there is no {'file' if resource == 'storage' else 'note'} '{path}'")
+    return NotFound(f"there is no {_THINGS[resource]} '{path}'")
 
 
 # ---- the rules
@@ -222,9 +225,12 @@ RULES: dict[type[sc.SystemCall], Rule] = {
     sc.LlmEmbed: _anyone,
     sc.CoreList: _operator,
     sc.CoreExplain: _KIN,
-    sc.MemoryAppend: _anyone,
-    sc.MemoryRead: _anyone,
-    sc.MemoryClear: _anyone,
+    sc.MemoryAppend: _thing("history", "write", "history"),
+    sc.MemoryRead: _thing("history", "read", "history"),
+    sc.MemoryClear: _thing("history", "delete", "history"),
+    sc.MemoryFork: _thing("history", "read", "history"),
+    sc.MemoryHistories: _thing("history", "read"),
+    sc.MemoryPin: _thing("history", "write", "history"),
     sc.MemoryAdd: _anyone,
     sc.MemoryGet: _shared("note_id"),
     sc.MemoryUpdate: _thing("memory", "write", "note_id"),
@@ -274,6 +280,8 @@ WRITES: frozenset[type[sc.SystemCall]] = frozenset(
     {
         sc.MemoryAppend,
         sc.MemoryClear,
+        sc.MemoryFork,
+        sc.MemoryPin,
         sc.MemoryAdd,
         sc.MemoryUpdate,
         sc.MemoryRemove,

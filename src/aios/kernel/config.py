@@ -178,8 +178,17 @@ class MemoryConfig(Section, frozen=True):
     """Memory calls that run at the same time."""
     max_notes: Count = 100_000
     """Notes of one owner."""
+    max_histories: Count = 10_000
+    """Histories of one owner."""
     max_history_messages: Count = 100_000
-    max_history_bytes: Bytes = 64 * MIB
+    """Messages of one history."""
+    max_history_bytes: Bytes = 256 * MIB
+    """Of one owner's histories together, each counted whole, whatever it has in common with others."""
+    history_block_bytes: Bytes = 16 * MIB
+    """What one owner's histories may take in memory. Beyond four fifths of it the coldest parts leave; they
+    come back from disk when they are read. What is pinned may be half of it."""
+    history_memory_bytes: Bytes = 256 * MIB
+    """The same of all owners together."""
     max_note_bytes: Bytes = 256 * MIB
     """Of one owner's notes, with what they were before."""
     max_note_versions: Count = 32

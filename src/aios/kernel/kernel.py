@@ -270,6 +270,7 @@ class Kernel:
         self._payers.ended(process)
         if not self._processes.is_alive(process.principal):
             self._tools.forget_owner(process.principal)
+            self._memory.ended(process.principal)
 
     def _calls_of(self, caller: Caller) -> Calls:
         """System calls made as a caller, for the tools it runs."""
@@ -300,6 +301,7 @@ class Kernel:
             "context": self._context.statistics(),
             "tools": self._tools.statistics(),
             "store": self._store.statistics(),
+            "memory": self._memory.statistics(),
             "spending": self._payers.statistics(),
             "cores": [structs.asdict(core) for core in self.cores()],
         }
@@ -309,6 +311,7 @@ class Kernel:
         self._dispatcher.check()
         self._payers.check()
         self._tools.check()
+        self._memory.check()
 
 
 def _limits(config: Config) -> Limits:

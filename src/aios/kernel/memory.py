@@ -3,6 +3,8 @@
 By the time a call comes here the kernel has checked that its caller may make it.
 """
 
+from typing import Any
+
 from aios.abi import syscalls as sc
 from aios.abi.errors import Internal
 from aios.drivers.clock import Clock
@@ -19,7 +21,7 @@ class MemoryManager:
     def __init__(
         self, store: Store, config: MemoryConfig, clock: Clock, grants: Grants, groups: Groups
     ) -> None:
-        self._histories = HistoryManager(store, config)
+        self._histories = HistoryManager(store, config, clock)
         self._notes = NoteManager(store, config, clock, grants, groups)
 
     async def start(self) -> None:
@@ -30,10 +32,12 @@ class MemoryManager:
     async def close(self) -> None:
         """Leave what goes on besides calls."""
         await self._notes.close()
+        await self._histories.close()
 
     async def idle(self) -> None:
         """Wait until nothing goes on besides calls."""
         await self._notes.idle()
+        await self._histories.idle()
 
     async def execute(self, caller: Caller, call: sc.SystemCall) -> sc.Reply:
         """Answer one call. Raises what the two managers raise."""
@@ -42,3 +46,14 @@ class MemoryManager:
         if isinstance(call, NoteCall):
             return await self._notes.execute(caller, call)
         raise Internal(f"the memory manager was given a {type(call).__name__}")
+
+    def ended(self, principal: str) -> None:
+        """Nothing runs for this principal any more."""
+        self._histories.ended(principal)
+
+    def statistics(self) -> dict[str, Any]:
+        return {"histories": self._histories.statistics()}
+
+    def check(self) -> None:
+        """Assert what must always hold."""
+        self._histories.check()

@@ -11,7 +11,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from aios.abi.errors import Conflict, NotFound, Overloaded, Unauthenticated
 from aios.abi.syscalls import Budget, ExitStatus, Hints, Mail, ProcessState, Reply
@@ -32,6 +32,8 @@ class Caller(Struct, frozen=True):
     principal: str
     """Owns memory, files and grants. Several processes may share one."""
     agent: str = ""
+    tenant: str = DEFAULT_TENANT
+    """On whose account it runs; histories share what they have in common within a tenant."""
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -74,7 +76,6 @@ class Process:
         "result",
         "running_s",
         "state",
-        "tenant",
         "token_hash",
         "waiters",
         "waiting_s",
@@ -87,8 +88,6 @@ class Process:
         self.token_hash = token_hash
         self.caller = Caller(pid, principal, agent)
         self.is_operator = principal == OPERATOR
-        self.tenant = DEFAULT_TENANT
-        """On whose account it runs."""
         self.budget: Budget | None = None
         """Of it and its children together; None for its parent's alone."""
         self.hints = OWN_HINTS
@@ -117,6 +116,15 @@ class Process:
         self.mail_bytes = 0
         self.receivers: list[asyncio.Future[Mail]] = []
         self.waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def tenant(self) -> str:
+        """On whose account it runs."""
+        return self.caller.tenant
+
+    @tenant.setter
+    def tenant(self, name: str) -> None:
+        self.caller = structs.replace(self.caller, tenant=name)
 
     @property
     def has_ended(self) -> bool:

@@ -35,16 +35,36 @@ class Stubs:
 
 
 class Memory(Stubs):
-    """The history of this process's principal, and its notes."""
+    """The histories of this process's principal, and its notes."""
 
-    async def append(self, messages: Sequence[Message]) -> sc.History:
-        return await self._call(sc.MemoryAppend(messages=tuple(messages)), sc.History)
+    async def append(
+        self, messages: Sequence[Message], history: str = "main", *, owner: str | None = None
+    ) -> sc.History:
+        call = sc.MemoryAppend(messages=tuple(messages), history=history, owner=owner)
+        return await self._call(call, sc.History)
 
-    async def read(self, start: int = 0, limit: int = 1000) -> sc.History:
-        return await self._call(sc.MemoryRead(start=start, limit=limit), sc.History)
+    async def read(
+        self, start: int = 0, limit: int = 1000, *, history: str = "main", owner: str | None = None
+    ) -> sc.History:
+        call = sc.MemoryRead(start=start, limit=limit, history=history, owner=owner)
+        return await self._call(call, sc.History)
 
-    async def clear(self) -> sc.Done:
-        return await self._call(sc.MemoryClear(), sc.Done)
+    async def clear(self, history: str = "main", start: int = 0, *, owner: str | None = None) -> sc.Done:
+        return await self._call(sc.MemoryClear(history=history, start=start, owner=owner), sc.Done)
+
+    async def fork(
+        self, to: str, history: str = "main", at: int | None = None, *, owner: str | None = None
+    ) -> sc.History:
+        return await self._call(sc.MemoryFork(to=to, history=history, at=at, owner=owner), sc.History)
+
+    async def histories(
+        self, after: str = "", limit: int = 1000, *, owner: str | None = None
+    ) -> sc.HistoryEntries:
+        call = sc.MemoryHistories(after=after, limit=limit, owner=owner)
+        return await self._call(call, sc.HistoryEntries)
+
+    async def pin(self, history: str = "main", pinned: bool = True, *, owner: str | None = None) -> sc.Done:
+        return await self._call(sc.MemoryPin(history=history, pinned=pinned, owner=owner), sc.Done)
 
     async def add(
         self,

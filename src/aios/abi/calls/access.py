@@ -6,7 +6,8 @@ from msgspec import Meta, Struct
 
 from aios.abi.calls.base import Name, Reply, SystemCall
 
-Resource = Literal["memory", "storage"]
+Resource = Literal["memory", "history", "storage"]
+"""Notes, histories (paths are their names), files."""
 GrantVerb = Literal["read", "write", "delete"]
 GroupName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.\-]+$")]
 
