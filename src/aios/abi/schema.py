@@ -84,6 +84,14 @@ def binder_of(function: Callable[..., Any]) -> Callable[[dict[str, Any]], dict[s
     return bind
 
 
+def schema_of(kind: type[Struct]) -> JsonSchema:
+    """What a struct looks like as JSON, references written out: for answers that are to be one."""
+    schema = msgspec.json.schema(kind)
+    definitions = schema.pop("$defs", {})
+    written: JsonSchema = _write_out(schema, definitions, kind.__name__, ())
+    return written
+
+
 def _parameters(function: Callable[..., Any]) -> list[tuple[inspect.Parameter, Any]]:
     try:
         signature = inspect.signature(function)

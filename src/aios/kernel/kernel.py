@@ -286,6 +286,10 @@ class Kernel:
         """Every LLM core as it stands."""
         return [self._explainer.entry(core) for core in self._cores]
 
+    async def idle(self) -> None:
+        """Wait until what its managers do besides calls is done, such as tending indexes."""
+        await self._memory.idle()
+
     @property
     def is_storing(self) -> bool:
         """Whether its store has reads or writes out, which threads work on."""
