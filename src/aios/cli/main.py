@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aios.cli import approve, bench, call, cores, demo, explain, process, run, serve, top
+from aios.cli import approve, backup, bench, call, cores, demo, explain, fsck, process, run, serve, top
 from aios.cli.connection import Settings
 
 app = typer.Typer(
@@ -76,6 +76,8 @@ app.command()(process.suspend)
 app.command()(process.resume)
 app.command()(call.call)
 app.command()(approve.approve)
+app.command()(fsck.fsck)
+app.command()(backup.backup)
 app.command()(bench.bench)
 
 

@@ -21,7 +21,7 @@ import apsw
 from msgspec import Struct
 
 from aios.abi.errors import Conflict, InvalidArgument, Overloaded, Unavailable
-from aios.drivers.migrations import Step, advance
+from aios.drivers.migrations import Step, advance, version_of
 from aios.drivers.reserve import Reserve
 from aios.drivers.sqlite import open_reader, renew_log, typed
 from aios.drivers.writer import Job, Outcome, Work, Writer, close, freed
@@ -158,6 +158,8 @@ class Store:
         and every piece, is a transaction of its own: interrupted anywhere, the next call goes on from there.
         Raises `Conflict` where the database has seen more steps than there are.
         """
+        if await self.read(lambda connection: version_of(connection, name)) == len(steps):
+            return
         with self.writing(Manner(frees=True)):  # A kernel whose disk is full starts all the same.
             while await self.write(lambda connection: advance(connection, name, steps)):
                 pass
@@ -209,13 +211,13 @@ class Store:
             value, failure = None, None
             try:
                 connection = connection or open_reader(self._path, self._vfs)
-                with connection:
-                    value = job.work(connection)
+                connection.execute("BEGIN")
+                value = job.work(connection)
+                connection.execute("COMMIT")
             except BaseException as error:  # noqa: BLE001 - it is raised where the read is awaited
                 failure = freed(error)
-                if isinstance(error, apsw.Error) and connection is not None:
-                    close(connection)
-                    connection = None
+                if connection is not None:
+                    connection = _ended(connection, error)
             self._report([(job.future, value, failure)])
         if connection is not None:
             close(connection)
@@ -223,6 +225,15 @@ class Store:
     def _report(self, outcomes: list[Outcome]) -> None:
         with suppress(RuntimeError):  # A loop that was closed before the store leaves nobody to tell.
             self._loop.call_soon_threadsafe(self._settle, outcomes)
+
+
+def _ended(connection: apsw.Connection, error: BaseException) -> apsw.Connection | None:
+    """The connection after a read that failed; None where the disk failed, and it is open no more."""
+    if isinstance(error, apsw.Error) or not connection.in_transaction:
+        close(connection)
+        return None
+    connection.execute("ROLLBACK")
+    return connection
 
 
 def _thread(name: str, target: Callable[[], None]) -> threading.Thread:

@@ -45,8 +45,6 @@ class Writer:
         self._keeper: apsw.Connection | None = None
         """Never writes and is never dropped: while it is there, SQLite does not read its log anew, in which a
         failed commit may stand whole. So what failed is not there, until the next commit writes over it."""
-        self._version: int | None = None
-        """What the keeper knows the database's content by; None where it does not."""
         self._is_full = False
         self.num_commits = 0
 
@@ -55,7 +53,7 @@ class Writer:
         try:
             self._connection = open_writer(self._path, self._vfs)
             self._keeper = open_reader(self._path, self._vfs)
-            self._version = self._seen()
+            self._seen()  # It takes part in the log from its first look at it.
         except apsw.Error as error:
             self.close()
             raise typed(error) from error
@@ -89,6 +87,7 @@ class Writer:
             connection = self._open_again()
             connection.execute("BEGIN IMMEDIATE")
             outcomes = [_run(connection, job) for job in jobs]
+            number = _next_number(connection)
         except BaseException as error:  # noqa: BLE001 - it is raised where each write is awaited
             return self._failed(jobs, error)
         try:
@@ -96,9 +95,8 @@ class Writer:
         except apsw.FullError as error:  # The last page of the transaction did not reach the log.
             return self._failed(jobs, error)
         except BaseException as error:  # noqa: BLE001 - as above
-            return self._resolved(jobs, outcomes, error)
+            return self._resolved(jobs, outcomes, number, error)
         self.num_commits += 1
-        self._version = self._seen()
         return outcomes
 
     def _failed(self, jobs: Sequence[Job], error: BaseException) -> list[Outcome]:
@@ -111,21 +109,20 @@ class Writer:
         freeing = [job for job in jobs if job.frees]
         return outcomes + self._commit(freeing) if freeing else outcomes
 
-    def _resolved(self, jobs: Sequence[Job], outcomes: list[Outcome], error: BaseException) -> list[Outcome]:
+    def _resolved(
+        self, jobs: Sequence[Job], outcomes: list[Outcome], number: int, error: BaseException
+    ) -> list[Outcome]:
         """A commit failed: is it there? Until another one works, nobody knows what a crash would leave."""
         self._drop()
         try:
             connection = self._open_again()
-            before, seen = self._version, self._seen()
-            connection.execute("UPDATE barrier SET number = number + 1")
+            is_there = self._seen() == number
+            _next_number(connection)
         except apsw.Error:
             self._drop()
-            before = seen = None
-        self._version = self._seen()
-        if before is None or seen is None:
             unknown = OutcomeUnknown(f"the commit failed, and may or may not be there after a crash: {error}")
             return failed(jobs, unknown)
-        return failed(jobs, typed(error)) if seen == before else outcomes
+        return outcomes if is_there else failed(jobs, typed(error))
 
     # ---- the connection
 
@@ -139,13 +136,11 @@ class Writer:
             close(self._connection)
         self._connection = None
 
-    def _seen(self) -> int | None:
-        """Changes with every commit that the keeper can see; None where it cannot look."""
+    def _seen(self) -> int:
+        """The number of the last commit that the keeper can see."""
         assert self._keeper is not None
-        try:
-            return int(self._keeper.pragma("data_version"))
-        except apsw.Error:
-            return None
+        number: int = self._keeper.execute("SELECT number FROM barrier").get
+        return number
 
     # ---- a full disk
 
@@ -168,6 +163,13 @@ class Writer:
         with suppress(OSError, apsw.Error):
             self._reserve.release()
             restart_log(self._open_again())
+
+
+def _next_number(connection: apsw.Connection) -> int:
+    """Number a transaction, so that it can be told whether it is there. (What `data_version` tells changes
+    with a log that begins anew, too.)"""
+    number: int = connection.execute("UPDATE barrier SET number = number + 1 RETURNING number").get
+    return number
 
 
 def _run(connection: apsw.Connection, job: Job) -> Outcome:

@@ -70,14 +70,15 @@ class AuditLog:
 
     async def verify(self) -> int:
         """Follow the whole chain; gives its length. `Corrupt` names the first entry that does not fit."""
-        return await self._store.read(_verify)
+        return await self._store.read(verify)
 
 
 def _chain(previous: bytes, fields: tuple[float, int, str, str, str]) -> bytes:
     return blake2b(previous + json.dumps(fields).encode(), digest_size=32).digest()
 
 
-def _verify(connection: apsw.Connection) -> int:
+def verify(connection: apsw.Connection) -> int:
+    """As `AuditLog.verify`, inside a transaction of the store."""
     previous, count = b"", 0
     for seq, *fields, found in connection.execute(
         "SELECT seq, time, pid, principal, event, subject, hash FROM audit ORDER BY seq"

@@ -8,6 +8,7 @@ import msgspec
 
 from aios.abi.errors import NotFound, QuotaExceeded
 from aios.abi.syscalls import AccessGrant, Done, Grant, GrantVerb
+from aios.drivers.sealing import Sealed
 from aios.drivers.store import Store
 from aios.kernel.audit import AuditLog
 from aios.kernel.groups import absent, is_group
@@ -29,6 +30,9 @@ CREATE TABLE grants (
 """
 
 
+ROWS = Sealed("grants", "id owner grantee resource verbs prefix expires")
+
+
 class Grants:
     """`max_grants` bounds those of one owner."""
 
@@ -42,7 +46,7 @@ class Grants:
 
     async def start(self) -> None:
         """Read those that were kept."""
-        await self._store.migrate("grants", [_TABLE])
+        await self._store.migrate("grants", [_TABLE, *ROWS.steps])
         for grant in await self._store.read(_read):
             self._keep(grant)
 
@@ -115,11 +119,7 @@ class Grants:
         to = str(fields[1])
         if to.startswith(GROUP) and not is_group(connection, to.removeprefix(GROUP)):
             raise absent(to.removeprefix(GROUP))  # It was dropped since this was asked.
-        sql = (
-            "INSERT INTO grants (owner, grantee, resource, verbs, prefix, expires) VALUES (?, ?, ?, ?, ?, ?)"
-        )
-        connection.execute(sql, fields)
-        grant = _grant(connection.last_insert_rowid(), *fields)
+        grant = _grant(ROWS.insert(connection, *fields), *fields)
         self._audit.write(
             connection, caller.pid, caller.principal, "grant", msgspec.json.encode(grant).decode()
         )
@@ -161,8 +161,7 @@ def is_below(path: str, prefix: str) -> bool:
 
 
 def _read(connection: apsw.Connection) -> list[Grant]:
-    rows = connection.execute("SELECT id, owner, grantee, resource, verbs, prefix, expires FROM grants")
-    return [_grant(*row) for row in rows]
+    return [_grant(*row) for row in ROWS.rows(connection)]
 
 
 def _grant(number: int, *fields: object) -> Grant:

@@ -6,13 +6,13 @@ a new one takes its name.
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import apsw
 from msgspec import Struct
 
 from aios.abi.errors import NotFound, QuotaExceeded
 from aios.abi.syscalls import Done, Group
+from aios.drivers.sealing import Sealed
 from aios.drivers.store import Store
 from aios.kernel.audit import AuditLog
 from aios.kernel.process import Caller
@@ -25,6 +25,10 @@ CREATE TABLE group_members (
     id INTEGER NOT NULL REFERENCES access_groups (id), principal TEXT NOT NULL, PRIMARY KEY (id, principal)
 ) WITHOUT ROWID;
 """
+
+
+ROWS = Sealed("access_groups", "id name created")
+MEMBERS = Sealed("group_members", "id principal", num_keys=2)
 
 
 class _Kept(Struct):
@@ -51,7 +55,7 @@ class Groups:
 
     async def start(self) -> None:
         """Read those that were kept."""
-        await self._store.migrate("groups", [_TABLES])
+        await self._store.migrate("groups", [_TABLES, *ROWS.steps, *MEMBERS.steps])
         for kept in await self._store.read(_read):
             self._keep(kept)
 
@@ -113,14 +117,12 @@ class Groups:
     def _write(
         self, connection: apsw.Connection, caller: Caller, name: str, members: frozenset[str], now: float
     ) -> _Kept:
-        connection.execute(
-            "INSERT INTO access_groups (name, created) VALUES (?, ?) ON CONFLICT DO NOTHING", (name, now)
-        )
-        row = connection.execute("SELECT id, created FROM access_groups WHERE name = ?", (name,)).fetchone()
-        assert row is not None
+        sql = "SELECT id, created FROM access_groups WHERE name = ?"
+        row = connection.execute(sql, (name,)).fetchone() or (ROWS.insert(connection, name, now), now)
+        ROWS.put(connection, row[0], name, row[1])
         connection.execute("DELETE FROM group_members WHERE id = ?", (row[0],))
-        rows = ((row[0], member) for member in sorted(members))
-        connection.executemany("INSERT INTO group_members VALUES (?, ?)", rows)
+        for member in sorted(members):
+            MEMBERS.put(connection, row[0], member)
         subject = f"{name}: {' '.join(sorted(members))}"
         self._audit.write(connection, caller.pid, caller.principal, "group", subject)
         return _Kept(row[0], name, row[1], members)
@@ -171,8 +173,7 @@ def _shown(kept: _Kept) -> Group:
 
 def _read(connection: apsw.Connection) -> list[_Kept]:
     members: dict[int, set[str]] = {}
-    rows: Any = connection.execute("SELECT id, principal FROM group_members")
-    for id, principal in rows:
+    for id, principal in MEMBERS.rows(connection):
         members.setdefault(id, set()).add(principal)
-    groups: Any = connection.execute("SELECT id, name, created FROM access_groups")
+    groups = ROWS.rows(connection)
     return [_Kept(id, name, created, frozenset(members.get(id, ()))) for id, name, created in groups]

@@ -15,6 +15,7 @@ from aios.abi import syscalls as sc
 from aios.abi.errors import Cancelled, Conflict, Internal, InvalidArgument
 from aios.abi.syscalls import BANDS, Budget, Hints
 from aios.drivers.clock import Clock
+from aios.drivers.sealing import Sealed
 from aios.drivers.store import Store
 from aios.kernel.audit import AuditLog
 from aios.kernel.process import (
@@ -41,6 +42,8 @@ INSERT INTO last_pid VALUES (1);
 """
 
 _STANDING = "ALTER TABLE processes ADD COLUMN standing TEXT NOT NULL DEFAULT '{}'"
+
+ROWS = Sealed("processes", "pid agent principal token_hash created standing")
 
 _Row = tuple[int, str, str, bytes, float, str]
 
@@ -75,7 +78,7 @@ class ProcessManager:
 
     async def start(self, operator_token: str) -> None:
         """Make the operator's process, and the durable ones that were there before."""
-        await self._store.migrate("processes", [_TABLES, _STANDING])
+        await self._store.migrate("processes", [_TABLES, _STANDING, *ROWS.steps])
         operator = Process(OPERATOR_PID, OPERATOR, OPERATOR, hash_of(operator_token))
         self._table.add(operator, None)
         last_pid, rows = await self._store.read(_read)
@@ -191,12 +194,11 @@ class ProcessManager:
     def _write_spawned(self, connection: apsw.Connection, by: Caller, process: Process) -> None:
         connection.execute("UPDATE last_pid SET pid = max(pid, ?)", (process.pid,))
         if process.durable:
-            connection.execute(
-                "INSERT INTO processes VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    *(process.pid, process.agent, process.principal, process.token_hash, process.created),
-                    msgspec.json.encode(Standing(process.tenant, process.hints, process.budget)).decode(),
-                ),
+            standing = Standing(process.tenant, process.hints, process.budget)
+            ROWS.put(
+                connection,
+                *(process.pid, process.agent, process.principal, process.token_hash, process.created),
+                msgspec.json.encode(standing).decode(),
             )
         subject = f"{process.pid} {process.principal}{' durable' if process.durable else ''}"
         self._audit.write(connection, by.pid, by.principal, "spawn", subject)
@@ -212,9 +214,7 @@ class ProcessManager:
 
 def _read(connection: apsw.Connection) -> tuple[int, list[_Row]]:
     last_pid: int = connection.execute("SELECT pid FROM last_pid").get
-    sql = "SELECT pid, agent, principal, token_hash, created, standing FROM processes ORDER BY pid"
-    rows = cast(list[_Row], connection.execute(sql).fetchall())
-    return last_pid, rows
+    return last_pid, cast(list[_Row], sorted(ROWS.rows(connection)))
 
 
 def _bounded(asked: Hints, parent: Process) -> Hints:

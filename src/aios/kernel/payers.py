@@ -13,6 +13,7 @@ from aios.abi.errors import AiosError
 from aios.abi.messages import Usage
 from aios.abi.syscalls import NO_BUDGET, Budget, LlmCall, LlmGenerate
 from aios.drivers.clock import Clock
+from aios.drivers.sealing import Sealed
 from aios.drivers.store import Store
 from aios.kernel.accounts import Account, Prices, dearest, prices_of
 from aios.kernel.budget import Budgets, SpendingRow
@@ -33,6 +34,9 @@ CREATE TABLE spending (
     began REAL
 ) WITHOUT ROWID;
 """
+
+
+ROWS = Sealed("spending", "holder tokens money calls began")
 
 
 class Payers:
@@ -68,7 +72,7 @@ class Payers:
 
     async def start(self) -> None:
         """Read what was spent before."""
-        await self._store.migrate("spending", [_TABLES])
+        await self._store.migrate("spending", [_TABLES, *ROWS.steps])
         self._budgets.load(await self._store.read(_read))
 
     async def close(self) -> None:
@@ -245,8 +249,7 @@ def _holder(process: Process) -> str:
 
 
 def _read(connection: apsw.Connection) -> list[SpendingRow]:
-    sql = "SELECT holder, tokens, money, calls, began FROM spending"
-    return cast(list[SpendingRow], connection.execute(sql).fetchall())
+    return cast(list[SpendingRow], ROWS.rows(connection))
 
 
 def _write(connection: apsw.Connection, changes: list[SpendingRow | str]) -> None:
@@ -254,4 +257,4 @@ def _write(connection: apsw.Connection, changes: list[SpendingRow | str]) -> Non
         if isinstance(change, str):
             connection.execute("DELETE FROM spending WHERE holder = ?", (change,))
         else:
-            connection.execute("INSERT OR REPLACE INTO spending VALUES (?, ?, ?, ?, ?)", change)
+            ROWS.put(connection, *change)

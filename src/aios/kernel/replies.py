@@ -55,10 +55,9 @@ class Replies:
         ).fetchone()
         if row is None or row[1] <= now:
             return None
-        *fields, check = row
-        if check != _check(owner, key, *fields):
+        if not is_whole(owner, key, *row):
             raise Corrupt(f"the call with the key {key!r} took effect, but its reply is damaged")
-        _, _, made, reply = fields
+        _, _, made, reply, _ = row
         if made != fingerprint(call):
             raise Conflict(f"the key {key!r} was given to another call; give each call a key of its own")
         if reply is None:
@@ -147,6 +146,13 @@ def unpack(call: sc.SystemCall, data: bytes) -> sc.Reply:
 
 def _is_echo(asked: object, answered: object) -> bool:
     return isinstance(answered, str) and len(answered) > ECHO_CHARACTERS and asked == answered
+
+
+def is_whole(
+    owner: str, key: str, number: int, expires: float, call: bytes, reply: bytes | None, check: bytes
+) -> bool:
+    """Whether a row is what was written."""
+    return check == _check(owner, key, number, expires, call, reply)
 
 
 def _check(owner: str, key: str, number: int, expires: float, call: bytes, reply: bytes | None) -> bytes:

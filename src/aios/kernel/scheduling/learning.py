@@ -2,6 +2,7 @@
 
 import apsw
 
+from aios.drivers.sealing import Sealed
 from aios.drivers.store import Store
 from aios.kernel.keeping import Keeper
 from aios.kernel.scheduling.estimates import EstimateRow, Estimates
@@ -18,6 +19,9 @@ CREATE TABLE estimates (
 """
 
 
+ROWS = Sealed("estimates", "agent version data")
+
+
 class Learning:
     """Keeps `estimates`."""
 
@@ -29,7 +33,7 @@ class Learning:
 
     async def start(self) -> None:
         """Read what was learnt before."""
-        await self._store.migrate("estimates", [_TABLES])
+        await self._store.migrate("estimates", [_TABLES, *ROWS.steps])
         self.estimates.load(await self._store.read(_read))
 
     async def close(self) -> None:
@@ -48,8 +52,9 @@ class Learning:
 
 
 def _read(connection: apsw.Connection) -> list[tuple[object, ...]]:
-    return connection.execute("SELECT agent, version, data FROM estimates").fetchall()
+    return ROWS.rows(connection)
 
 
 def _write(connection: apsw.Connection, rows: list[EstimateRow]) -> None:
-    connection.executemany("INSERT OR REPLACE INTO estimates VALUES (?, ?, ?)", rows)
+    for row in rows:
+        ROWS.put(connection, *row)

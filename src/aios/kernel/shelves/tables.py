@@ -174,6 +174,26 @@ def forget_shelf(connection: apsw.Connection, shelf: str) -> None:
     connection.execute("DELETE FROM shelf_gone WHERE shelf = ?", (shelf,))
 
 
+def damaged(connection: apsw.Connection) -> Iterator[tuple[str, str]]:
+    """The shelf and a name of each part that is not what was written, and of those that belong to none."""
+    whole: set[int] = set()
+    heads: Any = connection.execute("SELECT id, shelf, upto, head, checksum FROM shelf_segments")
+    for id, shelf, upto, head, check in heads:
+        if check != _check(shelf, upto, head):
+            yield shelf, f"segment {id}"
+            continue
+        segment = load(connection, shelf, id)
+        for number, begin in enumerate(range(0, segment.num_postings, CHUNK), id * _CHUNKS):
+            whole.add(number)
+            sql = "SELECT data, checksum FROM shelf_chunks WHERE id = ?"
+            row = connection.execute(sql, (number,)).fetchone()
+            if row is None or row[1] != _check(shelf, number, row[0]):
+                yield shelf, f"part {begin // CHUNK} of segment {id}"
+    for (number,) in connection.execute("SELECT id FROM shelf_chunks"):
+        if number not in whole:
+            yield "", f"part {number}"
+
+
 def start_over(connection: apsw.Connection) -> None:
     """Remove all that is kept of all shelves, however damaged it is."""
     for table in ("shelf_segments", "shelf_chunks", "shelf_gone"):

@@ -1,0 +1,64 @@
+"""A real kernel in a process of its own, on its socket, to be killed."""
+
+import asyncio
+import multiprocessing
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+from crash_planted import PLANTED_FOR_KILLS, die_after
+
+from aios.drivers.llm_scripted import ScriptedDriver
+from aios.kernel.config import Config, CoreConfig, StoreConfig
+from aios.kernel.kernel import Kernel
+from aios.server.socket import SocketServer
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload([__name__])
+
+
+class Served:
+    """Kernels over one folder, one after the other. `plant` names a fault that they have."""
+
+    def __init__(self, folder: Path, plant: str = "") -> None:
+        self._folder = folder
+        self._plant = plant
+
+    def start(self, num_commits: int | None = None) -> None:
+        """Begin to boot one; it is killed after so many commits, before it answers for them."""
+        self._ready, theirs = _processes.Pipe()
+        arguments = (str(self._folder), self._plant, num_commits, theirs)
+        self._process = _processes.Process(target=_main, args=arguments, daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def wait(self) -> None:
+        """Until it listens. `EOFError` when it has died."""
+        self._ready.recv()
+
+    def join(self) -> None:
+        """Until it is gone."""
+        self._process.join()
+
+    def kill(self) -> None:
+        """With signal 9; it is gone when this returns."""
+        self._process.kill()
+        self._process.join()
+        self._ready.close()
+
+
+def _main(folder: str, plant: str, num_commits: int | None, ready: Connection) -> None:
+    if plant:
+        PLANTED_FOR_KILLS[plant](pytest.MonkeyPatch())
+    if num_commits is not None:
+        die_after(pytest.MonkeyPatch(), num_commits)
+    asyncio.run(_serve(Path(folder), ready))
+
+
+async def _serve(folder: Path, ready: Connection) -> None:
+    config = Config(data=folder, cores=(CoreConfig(name="core"),), store=StoreConfig(reserve_bytes=0))
+    async with Kernel(config, drivers={"core": ScriptedDriver()}) as kernel:
+        server = SocketServer(kernel, config.socket_path)
+        await server.start()
+        ready.send(True)
+        await asyncio.Event().wait()
