@@ -6,7 +6,7 @@ AGENTS ?= 50
 MINUTES ?= 110
 NANO := src/aios/drivers/models/nano
 
-.PHONY: help demo test test-long check lint types floors install dev model clean
+.PHONY: help demo test test-long test-crash check lint types floors install dev model clean
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -36,6 +36,10 @@ check: lint types floors  ## lint, types, floors, then every test
 test-long: dev  ## the long versions: a thousand simulated histories, a million budget operations
 	AIOS_LONG=1000 $(BIN)/python -m pytest -n auto tests/kernel/test_simulation.py
 	AIOS_OPERATIONS=1000000 $(BIN)/python -m pytest tests/kernel/test_budget.py -k long
+
+test-crash: dev  ## a thousand kill -9, ten thousand power losses, every operation on the disk failed once
+	AIOS_CRASH_KILLS=1000 AIOS_CRASH_POWER_LOSSES=10000 AIOS_CRASH_FAULTS=1000000 AIOS_CRASH_PLANTED_LOSSES=500 \
+	AIOS_CRASH_PLANTED_FAULTS=100 AIOS_CRASH_PLANTED_KILLS=100 $(BIN)/python -m pytest tests/crash -p no:xdist
 
 lint: dev
 	$(BIN)/ruff check src tests training examples
