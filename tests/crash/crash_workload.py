@@ -25,6 +25,10 @@ def how_many(name: str, short: int) -> int:
     return int(os.environ.get(f"AIOS_CRASH_{name}", short))
 
 
+FIRST_SEED = how_many("SEED", 1)
+"""Another one tries other cases."""
+
+
 @asynccontextmanager
 async def booted(folder: Path):
     """A whole kernel over a folder, on a clock that stands still."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from crash_planted import PLANTED_FOR_FAULTS
 from crash_recording import small_log
-from crash_workload import booted, calls_of, how_many, seen
+from crash_workload import FIRST_SEED, booted, calls_of, how_many, seen
 
 from aios.abi import syscalls as sc
 from aios.abi.errors import AiosError, OutcomeUnknown, StorageFull, Unavailable
@@ -150,7 +150,10 @@ def disk():
 
 
 def some(points: list, how_many: int) -> list:
-    return points if len(points) <= how_many else Random(SEED).sample(points, how_many)
+    """So many of them, others for another first seed, until all have had their turn."""
+    shuffled = Random(SEED).sample(points, len(points))
+    at = (FIRST_SEED - 1) * how_many % len(points)
+    return shuffled[at : at + how_many]
 
 
 def test_every_operation_that_fails_is_answered_for(tmp_path, count, disk):

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 from crash_planted import PLANTED_FOR_POWER
 from crash_recording import check_content, check_whole, record, small_log
-from crash_workload import how_many
+from crash_workload import FIRST_SEED, how_many
 
 from fakes.power import MODES, PowerLoss
 
@@ -56,7 +56,7 @@ def write(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def test_nothing_acknowledged_is_lost_with_the_power(tmp_path, count):
-    left, seed, found = how_many("POWER_LOSSES", 100), 1, Counter()
+    left, seed, found = how_many("POWER_LOSSES", 100), FIRST_SEED, Counter()
     while left > 0:
         found += losses_of(tmp_path, min(left, PER_RECORDING), seed)
         left, seed = left - PER_RECORDING, seed + 1
