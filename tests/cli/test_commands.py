@@ -16,8 +16,8 @@ from aios.server.app import serving
 from aios.server.socket import SocketServer
 
 COMMANDS = [
-    *("demo", "serve", "run", "ps", "top", "cores", "explain"),
-    *("kill", "suspend", "resume", "call", "approve", "bench"),
+    *("demo", "serve", "run", "shell", "ps", "top", "cores", "explain"),
+    *("kill", "suspend", "resume", "call", "approve", "fsck", "backup", "bench"),
 ]
 
 

@@ -61,10 +61,10 @@ async def test_watching_does_not_make_a_stream_of_an_answer(aios, kernel, answer
     emits = []
     trap = kernel.trap
 
-    async def watched_trap(token, call, *, emit=None, timeout_s=None):
+    async def watched_trap(token, call, *, emit=None, timeout_s=None, key=""):
         if isinstance(call, LlmGenerate):
             emits.append(emit)
-        return await trap(token, call, emit=emit, timeout_s=timeout_s)
+        return await trap(token, call, emit=emit, timeout_s=timeout_s, key=key)
 
     monkeypatch.setattr(kernel, "trap", watched_trap)
     answers.append("It is 9.6.")

@@ -61,6 +61,21 @@ async def open_kernel(settings: Settings) -> AsyncIterator["Connection"]:
         yield kernel
 
 
+@asynccontextmanager
+async def any_kernel(settings: Settings, *, own: bool) -> AsyncIterator["Connection"]:
+    """The running kernel where there is one, else one in this process, or with `own` in any case."""
+    from aios.connection import connect
+
+    if settings.url is None or own:
+        config = load_config(settings)
+        if own or not await is_listening(config.socket_path):
+            async with connect(config=config, token=settings.token) as kernel:
+                yield kernel
+            return
+    async with open_kernel(settings) as kernel:
+        yield kernel
+
+
 def _found_token(settings: Settings, place: str) -> str:
     from aios.connection import found_token, operator_token
 

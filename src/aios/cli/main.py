@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aios.cli import approve, backup, bench, call, cores, demo, explain, fsck, process, run, serve, top
+from aios.cli import approve, backup, bench, call, cores, demo, explain, fsck, process, run, serve, shell, top
 from aios.cli.connection import Settings
 
 app = typer.Typer(
@@ -67,6 +67,7 @@ def options(
 app.command()(demo.demo)
 app.command()(serve.serve)
 app.command()(run.run)
+app.command()(shell.shell)
 app.command()(process.ps)
 app.command()(top.top)
 app.command()(cores.cores)

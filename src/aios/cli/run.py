@@ -2,15 +2,13 @@
 
 import sys
 import traceback
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aios.abi.errors import AiosError
-from aios.cli.connection import Settings, is_listening, load_config, open_kernel, settings_of
+from aios.cli.connection import any_kernel, settings_of
 from aios.cli.output import JsonFlag, execute, print_json, visible
 
 if TYPE_CHECKING:
@@ -50,7 +48,7 @@ def run(
         from aios.cli.watch import Watched
 
         program = load(target)
-        async with _kernel(settings_of(context), own_kernel) as kernel:
+        async with any_kernel(settings_of(context), own=own_kernel) as kernel:
             if _has_audience() and not json:
                 kernel.transport = Watched(kernel.transport, sys.stderr)
             result = await _run(kernel, program, task, show_traceback)
@@ -76,21 +74,6 @@ async def _run(kernel: "Connection", program: "Program", task: str, show_traceba
         if show_traceback:
             traceback.print_exception(error)
         raise AgentFailed(_where(error)) from error
-
-
-@asynccontextmanager
-async def _kernel(settings: Settings, own: bool) -> AsyncIterator["Connection"]:
-    """The running kernel where there is one, else one in this process."""
-    from aios.connection import connect
-
-    if settings.url is None or own:
-        config = load_config(settings)
-        if own or not await is_listening(config.socket_path):
-            async with connect(config=config, token=settings.token) as kernel:
-                yield kernel
-            return
-    async with open_kernel(settings) as kernel:
-        yield kernel
 
 
 def _where(error: Exception) -> str:

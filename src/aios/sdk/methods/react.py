@@ -4,13 +4,22 @@ Owns the conversation. Knows the kernel's tools and the agent's own Python funct
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
-from aios.abi.errors import AiosError, Cancelled, InvalidArgument, NotFound, Unauthenticated
+from aios.abi.errors import (
+    AiosError,
+    Cancelled,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Unauthenticated,
+)
 from aios.abi.messages import Message, ToolCall, ToolSpec
-from aios.sdk.agent import Agent
+from aios.sdk.client import Client
 from aios.sdk.methods.functions import Function, LocalTool
 from aios.sdk.sending import Emit
+
+MayRun = Callable[[ToolCall], Awaitable[bool]]
 
 SYSTEM = "You are a helpful assistant. Use the tools when they help, then answer briefly."
 
@@ -28,12 +37,14 @@ class ReAct:
         temperature: float = 0.0,
         max_tokens: int | None = None,
         on_delta: Emit | None = None,
+        may_run: MayRun | None = None,
     ) -> None:
         """`tools` are Python functions, run here, and names of tools of the kernel; None for all of those.
 
         `max_steps` is how often the model is asked in one turn; the last time it must answer without tools.
         `max_tokens` bounds each answer of the model; None leaves it to the kernel. `on_delta` takes every
-        piece of every step as it comes.
+        piece of every step as it comes. `may_run` is asked before a tool runs; where it says no, the model
+        reads that it was refused.
         """
         if max_steps < 1:
             raise InvalidArgument("max_steps must be at least 1")
@@ -47,10 +58,11 @@ class ReAct:
         self._temperature = temperature
         self._max_tokens = max_tokens
         self._on_delta = on_delta
+        self._may_run = may_run
         self.history: list[Message] = [Message("system", system)] if system else []
         """The conversation so far; a turn that failed is not in it."""
 
-    async def run(self, agent: Agent, task: str) -> str:
+    async def run(self, agent: Client, task: str) -> str:
         """One turn: the model's answer to `task`. Raises what stops the model; a tool's error it reads."""
         specs = await self._specs(agent)
         turn = [*self.history, Message("user", task)]
@@ -71,7 +83,7 @@ class ReAct:
         self.history = turn
         return answer.text
 
-    async def _specs(self, agent: Agent) -> list[ToolSpec]:
+    async def _specs(self, agent: Client) -> list[ToolSpec]:
         """What the model sees: the functions given and the kernel's tools named, in the order given."""
         local = {name: tool.spec for name, tool in self._local.items()}
         if self._names is not None and local.keys() >= set(self._names):
@@ -84,9 +96,11 @@ class ReAct:
             raise NotFound(f"the kernel has no tool {unknown[0]!r}; it has {', '.join(kernel)}")
         return [specs[name] for name in names]
 
-    async def _result(self, agent: Agent, specs: list[ToolSpec], call: ToolCall) -> Message:
+    async def _result(self, agent: Client, specs: list[ToolSpec], call: ToolCall) -> Message:
         """The tool's message. An error is for the model to read, unless the process itself has ended."""
         try:
+            if self._may_run is not None and not await self._may_run(call):
+                raise PermissionDenied("the person said no")
             if call.name in self._local:
                 text = await self._local[call.name].run(call.arguments)
             elif call.name not in {spec.name for spec in specs}:
