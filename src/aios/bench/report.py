@@ -14,7 +14,7 @@ from msgspec import Struct, convert
 Progress = Callable[[str], None]
 """Takes one line on how far a bench has come."""
 
-PACKAGES = ("aios", "numpy", "msgspec", "apsw", "starlette", "uvicorn", "aiohttp", "sentencepiece")
+PACKAGES = ("aios", "numpy", "msgspec", "apsw", "starlette", "uvicorn", "aiohttp", "sentencepiece", "zstandard")
 
 
 class Goal(Struct, frozen=True):

@@ -16,6 +16,7 @@ BENCHES = {
     "overhead": "system calls a second in process, over the socket, over HTTP, chat calls through the kernel",
     "engine": "tokens a second of the embedded core at batch 1, 8, 64, beside the matrix products alone",
     "scale": "50 to 10,000 agents in one process: wall time, time per agent, memory",
+    "memory": "how small histories are, and who leaves memory first; how fast notes are, and whether found",
     "schedule": "policies against agents on their own and the engine's queue, each beside what none can beat",
     "model": "1,000 held-out tasks, each by an agent with the real tools: share solved, by kind",
 }
@@ -88,6 +89,10 @@ def _measure(name: str, quick: bool, seed: int, failures: Path | None) -> "Resul
             from aios.bench import scale
 
             return scale.run(quick, seed, _say)
+        case "memory":
+            from aios.bench import memory
+
+            return memory.run(quick, seed, _say)
         case _:
             from aios.bench import model
 

@@ -1,16 +1,15 @@
 """A recorded trace as a workload: `mooncake_conversation.jsonl.gz`, requests to a real chat service.
 
-The trace is not part of this package: it is looked for in the folder that `BENCH_DATA` names, else in
-`../shared/data` beside the checkout.
+The trace is not part of this package: `bench/data.py` says where it is looked for.
 """
 
 import gzip
-import os
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from aios.bench import data
 from aios.bench.schedule.program import Program, Speed, Step
 from aios.bench.upstream.work import Work
 
@@ -30,9 +29,7 @@ class Request(Struct, frozen=True):
 
 def found() -> Path | None:
     """Where the trace is on this machine; None where it is not."""
-    checkout = Path(__file__).parents[4]
-    folders = [os.environ.get("BENCH_DATA"), checkout.parent / "shared" / "data"]
-    return next((file for folder in folders if folder and (file := Path(folder) / FILE).is_file()), None)
+    return data.find(FILE)
 
 
 def read(path: Path, most: int) -> list[Request]:

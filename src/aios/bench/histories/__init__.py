@@ -1,0 +1,1 @@
+"""Measures histories: how small they are kept, and who leaves memory first."""
