@@ -14,7 +14,10 @@ from msgspec import Struct, convert
 Progress = Callable[[str], None]
 """Takes one line on how far a bench has come."""
 
-PACKAGES = ("aios", "numpy", "msgspec", "apsw", "starlette", "uvicorn", "aiohttp", "sentencepiece", "zstandard")
+PACKAGES = (
+    *("aios", "numpy", "msgspec", "apsw", "starlette"),
+    *("uvicorn", "aiohttp", "sentencepiece", "zstandard"),
+)
 
 
 class Goal(Struct, frozen=True):
