@@ -5,6 +5,7 @@ from itertools import count
 
 import pytest
 from driving import Run, boot, settle_down
+from msgspec import structs
 
 from aios.abi import syscalls as sc
 from aios.abi import wire
@@ -45,6 +46,11 @@ LASTING: dict[str, tuple[int, sc.SystemCall]] = {
     "storage.append": (2, sc.StorageAppend(path="file", content="more")),
     "storage.rollback": (2, sc.StorageRollback(path="file", version=1)),
     "storage.delete": (2, sc.StorageDelete(path="file")),
+    "storage.mkdir": (2, sc.StorageMkdir(path="folder")),
+    "storage.move": (2, sc.StorageMove(path="old", to="new place")),
+    "storage.prune": (1, sc.StoragePrune(path="pruned")),
+    "storage.share": (1, sc.StorageShare(path="mine")),
+    "storage.upload": (2, sc.StorageUpload(path="large")),
     "access.grant": (2, sc.AccessGrant(to="bob", resource="memory", verbs=("read",))),
     "access.revoke": (2, sc.AccessRevoke(grant_id="g1")),
     "process.spawn": (1, sc.ProcessSpawn(agent="child", principal="child", durable=True)),
@@ -59,6 +65,8 @@ PASSING = {
     "process.suspend": sc.ProcessSuspend(pid=3),
     "process.resume": sc.ProcessResume(pid=3),
     "process.spawn": sc.ProcessSpawn(agent="child"),
+    "storage.lock": sc.StorageLock(path="locked"),
+    "storage.unlock": sc.StorageUnlock(path="locked", token=1),
 }
 """Calls whose effects end with the kernel."""
 
@@ -66,7 +74,8 @@ NOT_MADE_AGAIN = {"process.exit", "access.approve", "access.deny", "tool.unregis
 """After the first its process is no more; the others end what a person or a tool's owner has begun."""
 
 
-async def prepare(run: Run) -> None:
+async def prepare(run: Run) -> dict[str, tuple[int, sc.SystemCall]]:
+    """Answers the calls of `LASTING`, and those of things that are named when they are made."""
     await run.spawn("alice", principal="alice", durable=True)
     await run.spawn("victim", principal="victim", durable=True)
     await run.call(2, sc.MemoryAdd(text="kept"))
@@ -75,6 +84,17 @@ async def prepare(run: Run) -> None:
     await run.call(2, sc.StorageWrite(path="file", content="x"))
     await run.call(2, sc.AccessGrant(to="carol", resource="memory", verbs=("read",)))
     await run.call(1, sc.AccessSetGroup(name="old", members=("bob",)))
+    await run.call(2, sc.StorageWrite(path="old", content="x"))
+    for path in ("mine", "pruned", "pruned"):
+        await run.call(1, sc.StorageWrite(path=path, content="x"))
+    link = await run.call(1, sc.StorageShare(path="mine"))
+    part, commit, abort = [(await run.call(2, sc.StorageUpload(path="large"))).id for _ in range(3)]
+    return LASTING | {
+        "storage.unshare": (1, sc.StorageUnshare(share_id=link.id)),
+        "storage.part": (2, sc.StoragePart(upload_id=part, start=0, data=b"part")),
+        "storage.commit": (2, sc.StorageCommit(upload_id=commit, path="committed", size=0)),
+        "storage.abort": (2, sc.StorageAbort(upload_id=abort)),
+    }
 
 
 async def seen(run: Run) -> list[object]:
@@ -84,6 +104,8 @@ async def seen(run: Run) -> list[object]:
         [(one.name, one.pinned) for one in (await run.call(2, sc.MemoryHistories())).histories],
         await run.call(2, sc.MemorySearch()),
         await run.call(2, sc.StorageList()),
+        *[await run.call(caller, sc.StorageQuota()) for caller in (1, 2)],
+        await run.call(1, sc.StorageShares()),
         await run.call(1, sc.AccessGroups()),
         [(one.agent, one.pid, one.state) for one in (await run.call(1, sc.ProcessList())).processes],
         [entry.event for entry in await run.kernel.audit.entries()],
@@ -98,8 +120,8 @@ async def seen(run: Run) -> list[object]:
 async def test_a_call_made_again_after_a_restart_changes_nothing_and_is_answered_the_same(tmp_path):
     replies = {}
     async with boot(tmp_path) as run:
-        await prepare(run)
-        for name, (caller, call) in LASTING.items():
+        calls = await prepare(run)
+        for name, (caller, call) in calls.items():
             before = await seen(run)
             replies[name] = await run.call(caller, call, key=name)
             after = await seen(run)
@@ -110,7 +132,7 @@ async def test_a_call_made_again_after_a_restart_changes_nothing_and_is_answered
     async with boot(tmp_path) as run:
         run.tokens |= tokens
         before = await seen(run)
-        for name, (caller, call) in LASTING.items():
+        for name, (caller, call) in calls.items():
             assert await run.call(caller, call, key=name) == replies[name], name
             with pytest.raises(Conflict, match="another call"):
                 await run.call(caller, sc.MemoryAdd(text="other"), key=name)
@@ -125,6 +147,9 @@ async def test_a_call_whose_effect_ends_with_the_kernel_is_remembered_as_long(tm
         await prepare(run)
         if isinstance(call, sc.ProcessResume):
             await run.call(1, sc.ProcessSuspend(pid=3))
+        if isinstance(call, sc.StorageUnlock):
+            lock = await run.call(1, sc.StorageLock(path=call.path))
+            call = structs.replace(call, token=lock.token)
         reply = await run.call(1, call, key="once")
         after = await seen(run)
         assert await run.call(1, call, key="once") == reply
@@ -136,9 +161,9 @@ async def test_a_call_whose_effect_ends_with_the_kernel_is_remembered_as_long(tm
             await run.call(1, sc.ProcessSend(pid=2, text="other"), key="once")
 
 
-def test_every_call_that_writes_is_tried_here():
+async def test_every_call_that_writes_is_tried_here(run):
     names = {sc.ROW_OF[request].name for request in WRITES}
-    assert names == set(LASTING) | NOT_MADE_AGAIN | (names & set(PASSING))
+    assert names == set(await prepare(run)) | NOT_MADE_AGAIN | (names & set(PASSING))
     assert all(wire.may_have_effect(name) for name in names)
 
 
@@ -190,6 +215,20 @@ async def test_a_person_is_not_asked_twice_for_what_was_done(run):
     await asking
     assert await run.call(other, delete, key="k") == sc.Done()
     assert not (await run.call(1, sc.AccessPending())).approvals
+
+
+async def test_a_call_that_was_bound_to_a_version_for_a_person_is_known_again(run):
+    owner, other = (await run.spawn("a", principal="alice")).pid, (await run.spawn("b", principal="bob")).pid
+    await run.call(owner, sc.StorageWrite(path="f", content="x"))
+    await run.call(owner, sc.AccessGrant(to="bob", resource="storage", verbs=("write",)))
+    write = sc.StorageWrite(path="f", content="y", owner="alice")
+    asking = run.begin(other, write, key="k")
+    while not (waiting := (await run.call(1, sc.AccessPending())).approvals):
+        await settle_down()
+    await run.call(1, sc.AccessApprove(approval_id=waiting[0].id))
+    reply = await asking
+    assert await run.call(other, write, key="k") == reply
+    assert (await run.call(owner, sc.StorageStat(path="f"))).version == 2
 
 
 async def test_reads_and_generations_take_no_notice_of_a_key(run):

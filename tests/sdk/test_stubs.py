@@ -109,6 +109,17 @@ VALUES = {
     "members": (),
     "agent": "w",
     "pid": 7,
+    "upload_id": "u",
+    "share_id": "s",
+    "link": "l",
+    "token": 3,
+    "start": 4,
+    "size": 5,
+    "data": b"d",
+    "if_version": 6,
+    "lock": 8,
+    "deep": True,
+    "before": 9,
 }
 
 

@@ -8,8 +8,7 @@ import apsw
 import pytest
 
 from aios.abi import syscalls as sc
-from aios.abi.errors import Corrupt, OutcomeUnknown, StorageFull, Unavailable
-from aios.drivers.sqlite import get_blob, put_blob
+from aios.abi.errors import OutcomeUnknown, StorageFull, Unavailable
 from aios.drivers.store import Store
 from aios.kernel import indexing
 from fakes.disk import Disk, broken, full, no_fault
@@ -94,25 +93,6 @@ async def test_a_disk_that_cannot_be_opened_again_is_unavailable_until_it_can(st
     (tmp_path / "away.db").rename(tmp_path / "aios.db")
     await store.write(insert("after"))
     assert await store.read(values) == ["before", "after"]
-
-
-async def test_a_damaged_blob_is_found_and_the_others_are_served(store):
-    good, bad = [await store.write(lambda c, n=n: put_blob(c, b"content %d" % n)) for n in range(2)]
-    await store.write(lambda c: c.execute("UPDATE blobs SET content = x'00' WHERE id = ?", (bad,)).get)
-    with pytest.raises(Corrupt):
-        await store.read(lambda c: get_blob(c, bad))
-    assert await store.read(lambda c: get_blob(c, good)) == b"content 0"
-
-
-async def test_equal_blobs_are_kept_once(store):
-    assert await store.write(lambda c: put_blob(c, b"x")) == await store.write(lambda c: put_blob(c, b"x"))
-
-
-async def test_writing_what_a_damaged_blob_was_mends_it(store):
-    blob = await store.write(lambda c: put_blob(c, b"content"))
-    await store.write(lambda c: c.execute("UPDATE blobs SET content = x'00' WHERE id = ?", (blob,)).get)
-    assert await store.write(lambda c: put_blob(c, b"content")) == blob
-    assert await store.read(lambda c: get_blob(c, blob)) == b"content"
 
 
 async def test_a_damaged_index_of_words_stops_no_write_and_is_made_anew(tmp_path, at, monkeypatch):

@@ -1,6 +1,6 @@
-"""One SQLite connection: how it is opened, what its errors mean, and blobs kept by their hash.
+"""One SQLite connection: how it is opened, and what its errors mean.
 
-Owns the pragmas and the tables `blobs` and `barrier`; knows nothing of threads, batches or who stores what.
+Owns the pragmas and the table `barrier`; knows nothing of threads, batches or who stores what.
 """
 
 import os
@@ -29,7 +29,6 @@ _PIECE = 64 * 1024
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS barrier (id INTEGER PRIMARY KEY, number INTEGER NOT NULL);
 INSERT OR IGNORE INTO barrier VALUES (1, 0);
-CREATE TABLE IF NOT EXISTS blobs (id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, content BLOB NOT NULL);
 """
 
 _FAILED = (
@@ -130,28 +129,3 @@ def checksum(*parts: bytes) -> bytes:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.digest()
-
-
-def put_blob(connection: apsw.Connection, content: bytes) -> int:
-    """Keep `content` and answer its id; content kept before is not kept twice.
-
-    Blobs are never removed: every version of a file stays, so each blob stays in use.
-    """
-    digest = checksum(content)
-    row = connection.execute(
-        "SELECT id, content IS ? FROM blobs WHERE hash = ?", (content, digest)
-    ).fetchone()
-    if row is None:
-        connection.execute("INSERT INTO blobs (hash, content) VALUES (?, ?)", (digest, content))
-        return connection.last_insert_rowid()
-    if not row[1]:  # It was damaged, and here is what it was.
-        connection.execute("UPDATE blobs SET content = ? WHERE id = ?", (content, row[0]))
-    return int(row[0])
-
-
-def get_blob(connection: apsw.Connection, blob: int) -> bytes:
-    """The content of a blob. Raises `Corrupt` where it is not what was kept."""
-    row = connection.execute("SELECT hash, content FROM blobs WHERE id = ?", (blob,)).fetchone()
-    if row is None or not isinstance(row[1], bytes) or checksum(row[1]) != row[0]:
-        raise Corrupt("the stored content does not match its checksum")
-    return row[1]

@@ -7,13 +7,14 @@ Rules are plain functions that take `now`. The operator, the person who runs the
 from collections.abc import Callable
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from aios.abi import syscalls as sc
 from aios.abi.errors import AiosError, Internal, InvalidArgument, NotFound, PermissionDenied
 from aios.drivers.clock import Clock
 from aios.kernel.approvals import Approvals
 from aios.kernel.audit import AuditLog
+from aios.kernel.config import AccessConfig
 from aios.kernel.grants import GROUP, Grants
 from aios.kernel.groups import Groups, absent
 from aios.kernel.process import Process, ProcessTable
@@ -36,7 +37,7 @@ ALLOW = Verdict()
 
 
 class AccessManager:
-    """Decides, and executes the calls `access.*`. `tool_register` is that of `config.AccessConfig`."""
+    """Decides, and executes the calls `access.*`."""
 
     def __init__(
         self,
@@ -46,14 +47,14 @@ class AccessManager:
         groups: Groups,
         approvals: Approvals,
         processes: ProcessTable,
-        tool_register: Literal["operator", "ask", "allow"],
+        config: AccessConfig,
     ) -> None:
         self._clock = clock
         self._audit = audit
         self._grants = grants
         self._groups = groups
         self._approvals = approvals
-        self._tool_register = tool_register
+        self._config = config
         self.processes = processes
 
     def authorize(self, process: Process, call: sc.SystemCall, now: float) -> Verdict:
@@ -78,11 +79,20 @@ class AccessManager:
 
     def may_register(self, process: Process) -> Verdict:
         """A tool's code runs on the host, in a process with limits: more than an agent can do by itself."""
-        if process.is_operator or self._tool_register == "allow":
-            return ALLOW
-        if self._tool_register == "ask":
-            return Verdict(must_ask=True)
-        return Verdict(PermissionDenied("only the operator may register tools here"))
+        return _as_set(process, self._config.tool_register, "only the operator may register tools here")
+
+    def may_share(self, process: Process) -> Verdict:
+        """A link is read by anybody who has it, of no process and by no grant."""
+        return _as_set(process, self._config.share, "only the operator may make links here")
+
+    def may_overwrite(
+        self, process: Process, owner: str, path: str, if_version: int | None, now: float
+    ) -> Verdict:
+        """May it write a file? Over another's that is there only once a person agrees, where so set."""
+        verdict = self.reach(process, "storage", "write", owner, path, now)
+        if verdict.owner is None or verdict.error or process.is_operator:
+            return verdict
+        return structs.replace(verdict, must_ask=self._config.overwrite == "ask" and if_version != 0)
 
     async def execute(self, process: Process, call: sc.SystemCall) -> sc.Reply:
         """Answer one call of the group `access`."""
@@ -139,6 +149,12 @@ _THINGS = {"memory": "note", "history": "history", "storage": "file"}
 def _absent(resource: sc.Resource, path: str) -> NotFound:
     """In the very words in which the managers say that a thing is not there."""
     return NotFound(f"there is no {_THINGS[resource]} '{path}'")
+
+
+def _as_set(process: Process, who: Literal["operator", "ask", "allow"], refusal: str) -> Verdict:
+    if process.is_operator or who == "allow":
+        return ALLOW
+    return Verdict(must_ask=True) if who == "ask" else Verdict(PermissionDenied(refusal))
 
 
 # ---- the rules
@@ -220,6 +236,33 @@ def _register(access: AccessManager, process: Process, call: sc.ToolRegister, no
     return access.may_register(process)
 
 
+def _share(access: AccessManager, process: Process, call: sc.StorageShare, now: float) -> Verdict:
+    return access.may_share(process)
+
+
+def _overwrite(access: AccessManager, process: Process, call: Any, now: float) -> Verdict:
+    if call.owner is None:
+        return ALLOW
+    return access.may_overwrite(process, call.owner, call.path, call.if_version, now)
+
+
+def _move(access: AccessManager, process: Process, call: sc.StorageMove, now: float) -> Verdict:
+    """It deletes in one place and writes in another."""
+    if call.owner is None:
+        return ALLOW
+    verdict = access.reach(process, "storage", "write", call.owner, call.to, now)
+    return (
+        verdict if verdict.error else access.reach(process, "storage", "delete", call.owner, call.path, now)
+    )
+
+
+def _prune(access: AccessManager, process: Process, call: sc.StoragePrune, now: float) -> Verdict:
+    """What is pruned is lost: of one's own things, too."""
+    if call.owner is None or call.owner == process.principal:
+        return Verdict(must_ask=not process.is_operator)
+    return access.reach(process, "storage", "delete", call.owner, call.path, now)
+
+
 RULES: dict[type[sc.SystemCall], Rule] = {
     sc.LlmGenerate: _anyone,
     sc.LlmEmbed: _anyone,
@@ -241,15 +284,30 @@ RULES: dict[type[sc.SystemCall], Rule] = {
     sc.MemoryLoad: _thing("memory", "write"),
     sc.MemoryPurge: _thing("memory", "delete"),
     sc.StorageCreate: _thing("storage", "write", "path"),
-    sc.StorageWrite: _thing("storage", "write", "path"),
+    sc.StorageWrite: _overwrite,
     sc.StorageAppend: _thing("storage", "write", "path"),
     sc.StorageRead: _thing("storage", "read", "path"),
     sc.StorageList: _thing("storage", "read", "folder"),
     sc.StorageStat: _thing("storage", "read", "path"),
     sc.StorageDelete: _thing("storage", "delete", "path"),
     sc.StorageHistory: _thing("storage", "read", "path"),
-    sc.StorageRollback: _thing("storage", "write", "path"),
+    sc.StorageRollback: _overwrite,
     sc.StorageSearch: _thing("storage", "read"),
+    sc.StorageMkdir: _thing("storage", "write", "path"),
+    sc.StorageMove: _move,
+    sc.StorageDiff: _thing("storage", "read", "path"),
+    sc.StoragePrune: _prune,
+    sc.StorageQuota: _thing("storage", "read"),
+    sc.StorageLock: _thing("storage", "write", "path"),
+    sc.StorageUnlock: _thing("storage", "write", "path"),
+    sc.StorageShare: _share,
+    sc.StorageUnshare: _anyone,
+    sc.StorageShares: _anyone,
+    sc.StorageOpen: _anyone,
+    sc.StorageUpload: _thing("storage", "write", "path"),
+    sc.StoragePart: _anyone,
+    sc.StorageCommit: _overwrite,
+    sc.StorageAbort: _anyone,
     sc.ToolList: _anyone,
     sc.ToolRun: _anyone,
     sc.ToolRegister: _register,
@@ -292,6 +350,17 @@ WRITES: frozenset[type[sc.SystemCall]] = frozenset(
         sc.StorageAppend,
         sc.StorageDelete,
         sc.StorageRollback,
+        sc.StorageMkdir,
+        sc.StorageMove,
+        sc.StoragePrune,
+        sc.StorageLock,
+        sc.StorageUnlock,
+        sc.StorageShare,
+        sc.StorageUnshare,
+        sc.StorageUpload,
+        sc.StoragePart,
+        sc.StorageCommit,
+        sc.StorageAbort,
         sc.ToolUnregister,
         sc.AccessGrant,
         sc.AccessRevoke,

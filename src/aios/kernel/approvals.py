@@ -5,6 +5,7 @@ Knows neither who may say yes (access.py) nor what happens then: that is told to
 
 from collections.abc import Callable
 from hashlib import blake2b
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -96,8 +97,16 @@ def _digest(caller: Caller, call: SystemCall) -> bytes:
 
 
 def _text(caller: Caller, row: Row, call: SystemCall) -> str:
-    """What a person reads. Made here from the call itself, never from words that the agent chose."""
-    arguments = msgspec.json.encode(call).decode()
-    if len(arguments) > 500:
-        arguments = f"{arguments[:500]}… ({len(arguments)} characters)"
+    """What a person reads. Made here from the call itself, never from words that the agent chose.
+
+    A long text is cut by itself, so that it hides none of what comes after it.
+    """
+    fields = {name: _cut(value, 200) for name, value in msgspec.to_builtins(call).items()}
+    arguments = _cut(msgspec.json.encode(fields).decode(), 1000)
     return f"process {caller.pid} ({caller.principal}) wants {row.name} {arguments}"
+
+
+def _cut(value: Any, most: int) -> Any:
+    if not isinstance(value, str) or len(value) <= most:
+        return value
+    return f"{value[:most]}… ({len(value)} characters)"

@@ -162,6 +162,10 @@ class AccessConfig(Section, frozen=True):
     """Groups of principals."""
     tool_register: Literal["operator", "ask", "allow"] = "ask"
     """Who may give the kernel code to run as a tool: the operator, others once a person agrees, or all."""
+    overwrite: Literal["ask", "allow"] = "ask"
+    """Whether a person is asked before one agent overwrites another's file, where a grant lets it write."""
+    share: Literal["operator", "ask", "allow"] = "ask"
+    """Who may make links by which anybody reads a file: the operator, others once a person agrees, or all."""
 
 
 class StoreConfig(Section, frozen=True):
@@ -200,11 +204,19 @@ class MemoryConfig(Section, frozen=True):
 class StorageConfig(Section, frozen=True):
     max_parallel: Count = 256
     """Storage calls that run at the same time."""
-    max_file_bytes: Bytes = 8 * MIB
-    max_files: Count = 100_000
-    """Files of one owner."""
-    max_owner_bytes: Bytes = 1024 * MIB
-    """All versions of one owner's files together."""
+    max_file_bytes: Annotated[int, Meta(ge=0, le=64 * 1024 * MIB)] = 1024 * MIB
+    max_files: Count = 200_000
+    """Files and made folders of one owner."""
+    max_owner_bytes: Bytes = 8 * 1024 * MIB
+    """All versions of one owner's files together, and 256 bytes for each."""
+    max_tree_files: Count = 10_000
+    """Files of a folder that one call may delete, move or roll back: all others wait for it."""
+    max_locks: Count = 1_000
+    """On the things of one owner, at the same time."""
+    max_shares: Count = 1_000
+    """Links to the files of one owner."""
+    max_uploads: Count = 64
+    """Uploads under way into the files of one owner."""
 
 
 class ToolConfig(Section, frozen=True):

@@ -172,10 +172,19 @@ class Dispatcher:
     # ---- from the trap to a queue
 
     def _note(self, task: Task, process: Process, verdict: Verdict) -> None:
-        """Decisions on others' things, and questions to people, are in the audit log before they count."""
-        subject = f"{task.row.name} of {verdict.owner}" if verdict.owner else task.row.name
-        frees = type(task.call) in FREES
-        writing = self._audit.append(process.pid, process.principal, verdict.decision, subject, frees=frees)
+        """Decisions on others' things, and questions to people, are in the audit log before they count.
+
+        A person is asked about the thing as it is now: bound to that, a call may turn out to need no asking.
+        """
+
+        async def note() -> None:
+            nonlocal verdict
+            if verdict.must_ask:
+                task.call = await self._managers.bind(task, process)
+                verdict = self._access.authorize(process, task.call, self._clock.time())
+            subject = f"{task.row.name} of {verdict.owner}" if verdict.owner else task.row.name
+            frees = type(task.call) in FREES
+            await self._audit.append(process.pid, process.principal, verdict.decision, subject, frees=frees)
 
         def noted(run: Run) -> None:
             failure = _outcome_of(task, run)
@@ -186,7 +195,7 @@ class Dispatcher:
             else:
                 self._admit(task, process, verdict)
 
-        self._begin(writing, noted)
+        self._begin(note(), noted)
 
     def _admit(self, task: Task, process: Process, verdict: Verdict) -> None:
         task.owner = verdict.owner

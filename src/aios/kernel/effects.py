@@ -46,6 +46,10 @@ FREES: frozenset[type[sc.SystemCall]] = frozenset(
         sc.MemoryRemove,
         sc.MemoryPurge,
         sc.StorageDelete,
+        sc.StoragePrune,
+        sc.StorageUnlock,
+        sc.StorageUnshare,
+        sc.StorageAbort,
         sc.ToolUnregister,
         sc.AccessRevoke,
         sc.AccessDeny,
@@ -114,9 +118,9 @@ class Effects:
         if not task.key:
             with self._store.writing(Manner(frees=frees)):
                 return await work()
-        reply = _remembered(process, task.key, task.call)
+        reply = _remembered(process, task.key, task.asked)
         if reply is None and task.row.group not in _ONLY_STORED:
-            reply = await self.find(process, task.key, task.call)
+            reply = await self.find(process, task.key, task.asked)
         if reply is not None:
             return reply
         place = process.principal, task.key
@@ -130,7 +134,7 @@ class Effects:
         except _Answered as earlier:
             return self._whole(earlier.reply, place)
         if reply is not None and not once.is_kept:
-            _remember(process, task.key, task.call, reply)
+            _remember(process, task.key, task.asked, reply)
         return reply
 
     def new_token(self, pid: int) -> str:
@@ -187,7 +191,7 @@ class _Once:
     def __init__(self, replies: Replies, place: Place, task: Task, now: float) -> None:
         self._replies = replies
         self._place = place
-        self._call = task.call
+        self._call = task.asked
         self._reply = task.row.reply
         self._now = now
         self.is_kept = False

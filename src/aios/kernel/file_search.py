@@ -1,6 +1,6 @@
 """Finding files by words: best first, each with the piece of text that was found.
 
-Owns the full-text index of files and the list of versions that it has yet to take in.
+Owns the full-text index of files; which of them it has yet to take in, the table `files_pending` says.
 """
 
 import re
@@ -8,46 +8,50 @@ from typing import Any
 
 import apsw
 
-from aios.abi.errors import Corrupt
-from aios.abi.syscalls import FileEntry, FileHit, FileHits
-from aios.drivers.sqlite import get_blob
-from aios.kernel.indexing import index_in_pieces, index_or_mend, keep_up
+from aios.abi.errors import Corrupt, NotFound
+from aios.abi.syscalls import FileHit, FileHits
+from aios.kernel import indexing
+from aios.kernel.files import reading, states
+from aios.kernel.files.entries import File
+from aios.kernel.files.tables import seal
+from aios.kernel.indexing import index_in_pieces, index_or_mend
 from aios.kernel.words import TOKENIZER, match_any, owner_word, words_of
 
-SCHEMA = f"""
+_ALL_PENDING = "INSERT INTO files_pending (docid) SELECT docid FROM files WHERE NOT deleted;"
+
+SCHEMA = (
+    f"""
     CREATE VIRTUAL TABLE file_words USING fts5 (
         owner, body, content='', contentless_delete=1, tokenize='{TOKENIZER}'
     );
     INSERT INTO file_words (file_words, rank) VALUES ('rank', 'bm25(0.0, 1.0)');
-    CREATE TABLE files_pending (place INTEGER PRIMARY KEY, version_id INTEGER NOT NULL);
-"""
+    {_ALL_PENDING}
+    """,
+)
 
 INDEXED_BYTES = 64 * 1024
-"""Of each write or append, what the search looks through."""
+"""Of each file, what the search looks through."""
 SNIPPET_LETTERS = 160
 MAX_SNIPPET_BYTES = 16 * 1024 * 1024
 """Read for the snippets of one search; files after that are found without."""
 
-
-_IS_LIVE = "NOT f.deleted AND v.version BETWEEN f.version - f.depth AND f.version"
-"""Whether a version is part of what its file is now."""
-
 _START_OVER = f"""
     INSERT INTO file_words (file_words) VALUES ('delete-all');
     DELETE FROM files_pending;
-    INSERT INTO files_pending (version_id)
-        SELECT v.id FROM file_versions v JOIN files f USING (docid) WHERE {_IS_LIVE};
+    {_ALL_PENDING}
 """
 
 
-def changed(connection: apsw.Connection, docid: int, first: int, last: int) -> None:
-    """Note down that these versions of a file became part of its content, or ceased to be."""
-    connection.execute(
-        "INSERT INTO files_pending (version_id) "
-        "SELECT id FROM file_versions WHERE docid = ? AND version BETWEEN ? AND ?",
-        (docid, first, last),
-    )
-    keep_up(connection, index_pending)
+def keep_up(connection: apsw.Connection) -> None:
+    """Index now where too much waits; to be called in the transaction of a change.
+
+    An index that is damaged beyond mending does not stop what is being written, which goes on waiting.
+    """
+    if (connection.execute("SELECT max(place) FROM files_pending").get or 0) >= indexing.MAX_PENDING:
+        try:
+            index_pending(connection)
+        except apsw.CorruptError:
+            return
 
 
 def index_pending(connection: apsw.Connection) -> None:
@@ -57,19 +61,22 @@ def index_pending(connection: apsw.Connection) -> None:
 
 def _index_pending(connection: apsw.Connection) -> None:
     query = (
-        f"SELECT DISTINCT v.id, owner, path, blob, {_IS_LIVE} FROM files_pending "
-        "JOIN file_versions v ON v.id = version_id JOIN files f USING (docid) WHERE place < ?"
+        "SELECT DISTINCT p.docid, f.* FROM files_pending p LEFT JOIN files f ON f.docid = p.docid "
+        "WHERE place < ?"
     )
     index_in_pieces(connection, "files_pending", query, _index)
 
 
 def _index(connection: apsw.Connection, rows: list[tuple[Any, ...]]) -> None:
-    for version_id, owner, path, blob, is_live in rows:
-        connection.execute("DELETE FROM file_words WHERE rowid = ?", (version_id,))
-        if is_live:
+    for docid, *fields, check in rows:
+        connection.execute("DELETE FROM file_words WHERE rowid = ?", (docid,))
+        if check is None or check != seal(*fields):
+            continue
+        file = File(*fields)
+        if not file.deleted:
             connection.execute(
                 "INSERT INTO file_words (rowid, owner, body) VALUES (?, ?, ?)",
-                (version_id, owner_word(owner), f"{path} {_text(_content(connection, blob))}"),
+                (docid, owner_word(file.owner), f"{file.path} {_text(connection, file)}"),
             )
 
 
@@ -85,38 +92,30 @@ def _search(
     expression = match_any(owner, text, is_prefix=is_prefix)
     if expression is None:
         return ()
-    # An append is an entry of its own in the index, so a file may come up several times.
-    rows = connection.execute(
-        "SELECT -rank, blob, path, f.version, f.size, f.created, f.modified FROM file_words "
-        "JOIN file_versions v ON v.id = file_words.rowid JOIN files f USING (docid) "
-        f"WHERE file_words MATCH ? AND f.owner = ? AND {_IS_LIVE} ORDER BY rank",
-        (expression, owner),
-    )
-    hits: dict[str, FileHit] = {}
+    rows: list[tuple[Any, ...]] = connection.execute(
+        "SELECT -rank, f.* FROM file_words JOIN files f ON f.docid = file_words.rowid "
+        "WHERE file_words MATCH ? AND f.owner = ? AND NOT f.deleted ORDER BY rank LIMIT ?",
+        (expression, owner, limit),
+    ).fetchall()
+    hits: list[FileHit] = []
     room = MAX_SNIPPET_BYTES
-    for score, blob, path, version, size, created, modified in rows:
-        if len(hits) == limit:
-            break
-        if path in hits:
+    for score, *fields, check in rows:
+        if check != seal(*fields):  # Reading the file tells.
             continue
-        content = _content(connection, blob) if room > 0 else b""
-        room -= len(content)
-        entry = FileEntry(path, owner, version, size, created, modified)
-        hits[path] = FileHit(entry, snippet(_text(content), text), score)
-    return tuple(hits.values())
+        file = File(*fields)
+        content = _text(connection, file) if room > 0 else ""
+        room -= INDEXED_BYTES
+        hits.append(FileHit(file.entry, snippet(content, text), score))
+    return tuple(hits)
 
 
-def _content(connection: apsw.Connection, blob: int) -> bytes:
-    """What was written; nothing where it is damaged, which reading the file tells."""
+def _text(connection: apsw.Connection, file: File) -> str:
+    """What the search looks through: a file's beginning, where it is text and sound."""
     try:
-        return get_blob(connection, blob)
-    except Corrupt:
-        return b""
-
-
-def _text(content: bytes) -> str:
-    """What the search looks through: the beginning, where it is text."""
-    head = content[:INDEXED_BYTES]
+        state = states.with_content(connection, file, file.version)
+        head = reading.part(connection, file.path, state, 0, min(state.size, INDEXED_BYTES)).data
+    except (Corrupt, NotFound):
+        return ""
     return "" if b"\0" in head else head.decode("utf-8", "ignore")
 
 

@@ -221,7 +221,7 @@ class Kernel:
             self._groups,
             approvals,
             self._processes,
-            config.access.tool_register,
+            config.access,
         )
         generations = Generations(
             self._cores,
@@ -268,6 +268,7 @@ class Kernel:
         self._dispatcher.end_process(process)
         self._programs.ended(process)
         self._payers.ended(process)
+        self._storage.process_ended(process.pid)
         if not self._processes.is_alive(process.principal):
             self._tools.forget_owner(process.principal)
             self._memory.ended(process.principal)

@@ -18,6 +18,12 @@ class Manager(Protocol):
     async def execute(self, caller: Caller, call: Any) -> sc.Reply: ...
 
 
+class Files(Manager, Protocol):
+    """Executes storage calls. `bind` says what exactly a person is asked about: this version of a thing."""
+
+    async def bind(self, caller: Caller, call: sc.SystemCall) -> sc.SystemCall: ...
+
+
 class Tools(Manager, Protocol):
     """Executes tool calls. The first of a queue that cannot run now is passed over with its queue.
 
@@ -51,11 +57,17 @@ class Managers(Struct, frozen=True):
     effects: Effects
     llm: Generator
     memory: Manager
-    storage: Manager
+    storage: Files
     tool: Tools
     core: Control
     access: Control
     process: Control
+
+    async def bind(self, task: Task, process: Process) -> sc.SystemCall:
+        """The call of a task as a person is asked about it; see `Files.bind`."""
+        return (
+            await self.storage.bind(process.caller, task.call) if task.row.group == "storage" else task.call
+        )
 
     async def execute(self, task: Task, process: Process) -> sc.Reply | None:
         """One slice of a task. None: it was interrupted and waits again."""

@@ -4,25 +4,80 @@ Every call becomes one function that runs in one transaction: writes are on the 
 By the time a call comes here the kernel has checked that its caller may make it.
 """
 
+import asyncio
 import base64
 import binascii
+import logging
 from collections.abc import Callable
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import apsw
+from msgspec import structs
 
 from aios.abi import syscalls as sc
-from aios.abi.errors import Internal, InvalidArgument
+from aios.abi.errors import AiosError, Internal, InvalidArgument
 from aios.drivers.clock import Clock
-from aios.drivers.store import Store
-from aios.kernel import file_search, files, versions
+from aios.drivers.store import Manner, Store
+from aios.kernel import file_search
 from aios.kernel.config import StorageConfig
+from aios.kernel.files import (
+    comparing,
+    entries,
+    listing,
+    locks,
+    migrating,
+    pruning,
+    reading,
+    reverting,
+    sharing,
+    uploads,
+    writing,
+)
+from aios.kernel.files.asking import Asking
+from aios.kernel.files.chunks import Chunk, chunks_of
+from aios.kernel.files.holdings import Limits
+from aios.kernel.files.tables import moment_of
 from aios.kernel.indexing import Backlog
 from aios.kernel.paths import check_folder, check_path
 from aios.kernel.process import Caller
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
-Content = sc.StorageCreate | sc.StorageWrite | sc.StorageAppend
+Verb = Callable[[apsw.Connection, Asking, Any], sc.Reply]
+
+READS: dict[type[sc.SystemCall], Verb] = {
+    sc.StorageRead: reading.read,
+    sc.StorageList: listing.page,
+    sc.StorageStat: reading.stat,
+    sc.StorageHistory: reading.history,
+    sc.StorageDiff: comparing.diff,
+    sc.StorageQuota: reading.quota,
+    sc.StorageShares: sharing.shares,
+    sc.StorageOpen: sharing.open_link,
+}
+"""What only looks, and what answers it, on one of the store's readers."""
+
+CHANGES: dict[type[sc.SystemCall], Verb] = {
+    sc.StorageCreate: writing.write,
+    sc.StorageWrite: writing.write,
+    sc.StorageAppend: writing.write,
+    sc.StorageMkdir: writing.mkdir,
+    sc.StorageMove: writing.move,
+    sc.StorageDelete: writing.delete,
+    sc.StorageRollback: reverting.rollback,
+    sc.StorageUnlock: locks.unlock,
+    sc.StorageShare: sharing.share,
+    sc.StorageUnshare: sharing.unshare,
+    sc.StorageUpload: uploads.begin,
+    sc.StoragePart: uploads.part,
+    sc.StorageCommit: uploads.commit,
+}
+"""What changes something, and what does it, in one transaction on the store's writer."""
+
+INLINE_BYTES = 64 * 1024
+"""Content up to this is cut and hashed at once; more on a thread, so that the loop does not wait for it."""
 
 
 class StorageManager:
@@ -30,89 +85,179 @@ class StorageManager:
         self._store = store
         self._clock = clock
         self._backlog = Backlog(store, file_search.index_pending)
-        self._limits = files.Limits(config.max_file_bytes, config.max_files, config.max_owner_bytes)
+        self._limits = Limits(
+            config.max_file_bytes,
+            config.max_files,
+            config.max_owner_bytes,
+            config.max_tree_files,
+            config.max_locks,
+            config.max_shares,
+            config.max_uploads,
+        )
+        self._lockers: set[int] = set()
+        """The processes that have locked something."""
+        self._releases: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Make the tables. Raises what `Store.migrate` raises."""
-        await self._store.migrate("files", files.SCHEMA)
+        """Make the tables, and give up the locks of an earlier kernel. Raises what `Store.migrate` raises."""
+        await self._store.migrate("files", migrating.SCHEMA)
+        await self._store.migrate("file_search", file_search.SCHEMA)
+        if await self._store.read(locks.is_any):
+            with self._store.writing(Manner(frees=True)):
+                await self._store.write(locks.end_all)
 
     async def execute(self, caller: Caller, call: sc.SystemCall) -> sc.Reply:
-        """Answer one call of the group `storage`. Raises `InvalidArgument`, or as `files` does."""
+        """Answer one call of the group `storage`. Raises `InvalidArgument`, or as the modules of `files`."""
+        call = _checked(call)
+        asking = await self._asking(caller, call)
+        if verb := READS.get(type(call)):
+            return await self._store.read(partial(_answered, verb, asking, call))
         match call:
-            case sc.StorageCreate() | sc.StorageWrite() | sc.StorageAppend():
-                check_path(call.path)
-                return await self._put(caller, call)
-            case sc.StorageDelete() | sc.StorageRollback():
-                check_path(call.path)
-                return await self._undo(caller, call)
-            case sc.StorageRead() | sc.StorageStat() | sc.StorageHistory():
-                check_path(call.path)
-                return await self._read(call.owner or caller.principal, call)
-            case sc.StorageList() | sc.StorageSearch():
-                return await self._find(call.owner or caller.principal, call)
-            case _:
-                raise Internal(f"the storage manager was given a {type(call).__name__}")
-
-    async def _put(self, caller: Caller, call: Content) -> sc.Reply:
-        owner, path, limits = call.owner or caller.principal, call.path, self._limits
-        content = _decode(call)
-        match call:
-            case sc.StorageCreate():
-                change = self._change("create", caller)
-                return await self._write(lambda c: files.write(c, owner, path, content, change, limits))
-            case sc.StorageWrite():
-                change = self._change("write", caller)
-                return await self._write(lambda c: files.write(c, owner, path, content, change, limits))
-            case sc.StorageAppend():
-                change = self._change("append", caller)
-                return await self._write(lambda c: files.append(c, owner, path, content, change, limits))
-
-    async def _undo(self, caller: Caller, call: sc.StorageDelete | sc.StorageRollback) -> sc.Reply:
-        owner, path, limits = call.owner or caller.principal, call.path, self._limits
-        match call:
-            case sc.StorageDelete():
-                change = self._change("delete", caller)
-                return await self._write(lambda c: files.delete(c, owner, path, change))
-            case sc.StorageRollback(version=version):
-                change = self._change("rollback", caller)
-                return await self._write(lambda c: files.rollback(c, owner, path, version, change, limits))
-
-    async def _read(self, owner: str, call: sc.StorageRead | sc.StorageStat | sc.StorageHistory) -> sc.Reply:
-        path = call.path
-        match call:
-            case sc.StorageRead(version=version):
-                return await self._store.read(lambda c: files.read(c, owner, path, version))
-            case sc.StorageStat():
-                return await self._store.read(lambda c: files.stat(c, owner, path))
-            case sc.StorageHistory(limit=limit):
-                return await self._store.read(lambda c: files.history(c, owner, path, limit))
-
-    async def _find(self, owner: str, call: sc.StorageList | sc.StorageSearch) -> sc.Reply:
-        limit = call.limit
-        match call:
-            case sc.StorageList(folder=folder):
-                check_folder(folder)
-                return await self._store.read(lambda c: files.entries(c, owner, folder, limit))
-            case sc.StorageSearch(text=text):
+            case sc.StorageSearch(text=text, limit=limit):
                 await self._backlog.catch_up()
-                return await self._store.read(lambda c: file_search.search(c, owner, text, limit))
+                return await self._store.read(lambda c: file_search.search(c, asking.owner, text, limit))
+            case sc.StorageLock():
+                return await self._lock(asking, call)
+            case sc.StorageUpload():
+                await self._sweep()
+            case sc.StorageAbort():
+                await self._write(partial(uploads.abort, asking=asking, call=call))
+                await self._sweep()
+                return sc.Done()
+            case sc.StoragePrune():
+                await self._sweep()
+                return await self._prune(asking, call)
+        if verb := CHANGES.get(type(call)):
+            return await self._write(partial(_answered, verb, asking, call))
+        raise Internal(f"the storage manager was given a {type(call).__name__}")
 
-    async def _write(self, work: Callable[[apsw.Connection], T]) -> T:
+    async def bind(self, caller: Caller, call: sc.SystemCall) -> sc.SystemCall:
+        """The same call, bound to the version that its object has now: what a person is asked about.
+
+        Raises `NotFound` where there is nothing to delete, to move or to share, or `InvalidArgument`.
+        """
+        call = _checked(call)
+        owner = getattr(call, "owner", None) or caller.principal
+        match call:
+            case sc.StorageShare(version=None):
+                entry = await self._store.read(lambda c: entries.existing(c, owner, call.path))
+                return structs.replace(call, version=entry.version)
+            case (sc.StorageWrite() | sc.StorageCommit() | sc.StorageRollback() | sc.StoragePrune()) | (
+                sc.StorageDelete() | sc.StorageMove()
+            ) if call.if_version is None:
+                found = await self._store.read(lambda c: writing.version_of(c, owner, call.path))
+                if not found and isinstance(call, sc.StorageDelete | sc.StorageMove):
+                    raise entries.absent(call.path)
+                return structs.replace(call, if_version=found)
+        return call
+
+    def process_ended(self, pid: int) -> None:
+        """Give up what a process has locked."""
+        if pid in self._lockers:
+            self._lockers.discard(pid)
+            self._release(pid)
+
+    async def _lock(self, asking: Asking, call: sc.StorageLock) -> sc.Reply:
+        self._lockers.add(asking.pid)
         try:
-            return await self._store.write(work)
+            return await self._write(partial(locks.lock, asking=asking, call=call))
+        finally:
+            if asking.pid not in self._lockers:  # It ended meanwhile.
+                self._release(asking.pid)
+
+    def _release(self, pid: int) -> None:
+        release = asyncio.get_running_loop().create_task(self._end_locks(pid))
+        self._releases.add(release)
+        release.add_done_callback(self._releases.discard)
+
+    async def _end_locks(self, pid: int) -> None:
+        try:
+            with self._store.writing(Manner(frees=True)):
+                await self._store.write(partial(locks.end_of_process, pid=pid))
+        except AiosError as error:  # They end by themselves, or with the kernel.
+            log.error("the locks of process %d could not be given up: %s", pid, error)
+
+    async def _prune(self, asking: Asking, call: sc.StoragePrune) -> sc.Reply:
+        done = await self._store.read(partial(pruning.begin, asking=asking, call=call))
+        while done.reply is None:
+            work = partial(pruning.prune, asking=asking, call=call, done=done)
+            done = await self._write(work, lambda done: done.reply)
+        return done.reply
+
+    async def _sweep(self) -> None:
+        """Drop what was uploaded and given up."""
+        moment = moment_of(self._clock.time())
+        while await self._store.write(partial(uploads.sweep, moment=moment)):
+            pass
+
+    async def _write(
+        self, work: Callable[[apsw.Connection], T], reply: Callable[[T], sc.Reply | None] | None = None
+    ) -> T:
+        def change(connection: apsw.Connection) -> T:
+            result = work(connection)
+            file_search.keep_up(connection)
+            return result
+
+        try:
+            return await self._store.write(change, reply=reply)
         finally:
             self._backlog.wrote()
 
-    def _change(self, verb: versions.Verb, caller: Caller) -> versions.Change:
-        return versions.Change(verb, caller.principal, self._clock.time())
+    async def _asking(self, caller: Caller, call: sc.SystemCall) -> Asking:
+        return Asking(
+            getattr(call, "owner", None) or caller.principal,
+            caller.principal,
+            caller.pid,
+            self._clock.time(),
+            self._limits,
+            await _chunks(_content(call)),
+        )
 
 
-def _decode(call: Content) -> bytes:
+def _answered(verb: Verb, asking: Asking, call: sc.SystemCall, connection: apsw.Connection) -> sc.Reply:
+    return verb(connection, asking, call)
+
+
+async def _chunks(content: bytes) -> tuple[Chunk, ...]:
+    if len(content) <= INLINE_BYTES:
+        return chunks_of(content)
+    return await asyncio.to_thread(chunks_of, content)
+
+
+def _content(call: sc.SystemCall) -> bytes:
+    """What a call brings. Raises `InvalidArgument`."""
+    match call:
+        case sc.StoragePart(data=data):
+            return data
+        case sc.StorageCreate() | sc.StorageWrite() | sc.StorageAppend():
+            return _decoded(call.content, call.encoding)
+        case _:
+            return b""
+
+
+def _decoded(content: str, encoding: sc.Encoding) -> bytes:
     try:
-        if call.encoding == "utf-8":
-            return call.content.encode()
-        return base64.b64decode(call.content, validate=True)
+        return content.encode() if encoding == "utf-8" else base64.b64decode(content, validate=True)
     except UnicodeEncodeError:
         raise InvalidArgument("the content holds half a character (a lone surrogate)") from None
     except (binascii.Error, ValueError) as error:
         raise InvalidArgument(f"the content is not base64: {error}") from None
+
+
+def _checked(call: sc.SystemCall) -> sc.SystemCall:
+    """The call with good paths: a folder's without a slash at the end. Raises `InvalidArgument`."""
+    match call:
+        case sc.StorageList(folder=folder, after=after):
+            check_folder(folder)
+            check_folder(after)
+        case sc.StorageHistory() | sc.StorageDiff() | sc.StorageRollback() | sc.StoragePrune():
+            check_folder(call.path)
+            return structs.replace(call, path=call.path.removesuffix("/"))
+        case sc.StorageMove(path=path, to=to):
+            check_path(path)
+            check_path(to)
+        case _ if hasattr(call, "path"):
+            check_path(call.path)
+    if not getattr(call, "source", "").isprintable():
+        raise InvalidArgument("the source holds a character that cannot be seen")
+    return call

@@ -29,6 +29,7 @@ class Task:
 
     __slots__ = (
         "approval",
+        "asked",
         "attempts",
         "call",
         "created",
@@ -83,6 +84,8 @@ class Task:
         """The number of the call among its process's own."""
         self.row = row
         self.call = call
+        """Bound to the version of its object where a person is asked about it; `asked` is as it was made."""
+        self.asked = call
         self.created = created
         self.emit = emit
         self.owner: str | None = None

@@ -156,48 +156,248 @@ class Memory(Stubs):
 
 
 class Storage(Stubs):
-    """Versioned files: each principal has a tree of its own."""
+    """Versioned files in folders: each principal has a tree of its own."""
 
     async def create(
-        self, path: str, content: str = "", *, encoding: sc.Encoding = "utf-8", owner: str | None = None
+        self,
+        path: str,
+        content: str = "",
+        *,
+        encoding: sc.Encoding = "utf-8",
+        label: sc.Label = "trusted",
+        source: str = "",
+        lock: int | None = None,
+        owner: str | None = None,
     ) -> sc.FileEntry:
-        call = sc.StorageCreate(path=path, content=content, encoding=encoding, owner=owner)
+        call = sc.StorageCreate(
+            path=path,
+            content=content,
+            encoding=encoding,
+            label=label,
+            source=source,
+            lock=lock,
+            owner=owner,
+        )
         return await self._call(call, sc.FileEntry)
 
     async def write(
-        self, path: str, content: str, *, encoding: sc.Encoding = "utf-8", owner: str | None = None
+        self,
+        path: str,
+        content: str,
+        *,
+        encoding: sc.Encoding = "utf-8",
+        label: sc.Label = "trusted",
+        source: str = "",
+        if_version: int | None = None,
+        lock: int | None = None,
+        owner: str | None = None,
     ) -> sc.FileEntry:
-        call = sc.StorageWrite(path=path, content=content, encoding=encoding, owner=owner)
+        call = sc.StorageWrite(
+            path=path,
+            content=content,
+            encoding=encoding,
+            label=label,
+            source=source,
+            if_version=if_version,
+            lock=lock,
+            owner=owner,
+        )
         return await self._call(call, sc.FileEntry)
 
     async def append(
-        self, path: str, content: str, *, encoding: sc.Encoding = "utf-8", owner: str | None = None
+        self,
+        path: str,
+        content: str,
+        *,
+        encoding: sc.Encoding = "utf-8",
+        label: sc.Label = "trusted",
+        source: str = "",
+        if_version: int | None = None,
+        lock: int | None = None,
+        owner: str | None = None,
     ) -> sc.FileEntry:
-        call = sc.StorageAppend(path=path, content=content, encoding=encoding, owner=owner)
+        call = sc.StorageAppend(
+            path=path,
+            content=content,
+            encoding=encoding,
+            label=label,
+            source=source,
+            if_version=if_version,
+            lock=lock,
+            owner=owner,
+        )
         return await self._call(call, sc.FileEntry)
 
     async def read(
-        self, path: str, version: int | None = None, *, owner: str | None = None
+        self,
+        path: str,
+        version: int | None = None,
+        *,
+        start: int = 0,
+        length: int | None = None,
+        as_bytes: bool = False,
+        owner: str | None = None,
     ) -> sc.FileContent:
-        return await self._call(sc.StorageRead(path=path, version=version, owner=owner), sc.FileContent)
+        call = sc.StorageRead(
+            path=path, version=version, start=start, length=length, as_bytes=as_bytes, owner=owner
+        )
+        return await self._call(call, sc.FileContent)
 
-    async def list(self, folder: str = "", limit: int = 1000, *, owner: str | None = None) -> sc.FileEntries:
-        return await self._call(sc.StorageList(folder=folder, limit=limit, owner=owner), sc.FileEntries)
+    async def list(
+        self,
+        folder: str = "",
+        limit: int = 1000,
+        *,
+        after: str = "",
+        deep: bool = True,
+        owner: str | None = None,
+    ) -> sc.FileEntries:
+        call = sc.StorageList(folder=folder, limit=limit, after=after, deep=deep, owner=owner)
+        return await self._call(call, sc.FileEntries)
 
     async def stat(self, path: str, *, owner: str | None = None) -> sc.FileEntry:
         return await self._call(sc.StorageStat(path=path, owner=owner), sc.FileEntry)
 
-    async def delete(self, path: str, *, owner: str | None = None) -> sc.Done:
-        return await self._call(sc.StorageDelete(path=path, owner=owner), sc.Done)
+    async def mkdir(self, path: str, *, owner: str | None = None) -> sc.Done:
+        return await self._call(sc.StorageMkdir(path=path, owner=owner), sc.Done)
 
-    async def history(self, path: str, limit: int = 1000, *, owner: str | None = None) -> sc.FileVersions:
-        return await self._call(sc.StorageHistory(path=path, limit=limit, owner=owner), sc.FileVersions)
+    async def move(
+        self,
+        path: str,
+        to: str,
+        *,
+        if_version: int | None = None,
+        lock: int | None = None,
+        owner: str | None = None,
+    ) -> sc.FileEntry:
+        call = sc.StorageMove(path=path, to=to, if_version=if_version, lock=lock, owner=owner)
+        return await self._call(call, sc.FileEntry)
 
-    async def rollback(self, path: str, version: int, *, owner: str | None = None) -> sc.FileEntry:
-        return await self._call(sc.StorageRollback(path=path, version=version, owner=owner), sc.FileEntry)
+    async def delete(
+        self,
+        path: str,
+        *,
+        deep: bool = False,
+        if_version: int | None = None,
+        lock: int | None = None,
+        owner: str | None = None,
+    ) -> sc.Done:
+        call = sc.StorageDelete(path=path, deep=deep, if_version=if_version, lock=lock, owner=owner)
+        return await self._call(call, sc.Done)
+
+    async def history(
+        self, path: str, limit: int = 1000, *, before: int | None = None, owner: str | None = None
+    ) -> sc.FileVersions:
+        call = sc.StorageHistory(path=path, limit=limit, before=before, owner=owner)
+        return await self._call(call, sc.FileVersions)
+
+    async def diff(
+        self,
+        path: str,
+        old: int | None = None,
+        new: int | None = None,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        context: int = 3,
+        owner: str | None = None,
+    ) -> sc.FileDiff:
+        call = sc.StorageDiff(
+            path=path, old=old, new=new, since=since, until=until, context=context, owner=owner
+        )
+        return await self._call(call, sc.FileDiff)
+
+    async def rollback(
+        self,
+        path: str,
+        version: int | None = None,
+        *,
+        time: float | None = None,
+        if_version: int | None = None,
+        lock: int | None = None,
+        owner: str | None = None,
+    ) -> sc.FileEntry:
+        call = sc.StorageRollback(
+            path=path, version=version, time=time, if_version=if_version, lock=lock, owner=owner
+        )
+        return await self._call(call, sc.FileEntry)
+
+    async def prune(
+        self,
+        path: str,
+        *,
+        keep: int = 1,
+        before: float | None = None,
+        if_version: int | None = None,
+        owner: str | None = None,
+    ) -> sc.Pruned:
+        call = sc.StoragePrune(path=path, keep=keep, before=before, if_version=if_version, owner=owner)
+        return await self._call(call, sc.Pruned)
 
     async def search(self, text: str, limit: int = 10, *, owner: str | None = None) -> sc.FileHits:
         return await self._call(sc.StorageSearch(text=text, limit=limit, owner=owner), sc.FileHits)
+
+    async def quota(self, *, owner: str | None = None) -> sc.FileQuota:
+        return await self._call(sc.StorageQuota(owner=owner), sc.FileQuota)
+
+    async def lock(
+        self, path: str, lease_s: float = 60.0, *, token: int | None = None, owner: str | None = None
+    ) -> sc.FileLock:
+        call = sc.StorageLock(path=path, lease_s=lease_s, token=token, owner=owner)
+        return await self._call(call, sc.FileLock)
+
+    async def unlock(self, path: str, token: int, *, owner: str | None = None) -> sc.Done:
+        return await self._call(sc.StorageUnlock(path=path, token=token, owner=owner), sc.Done)
+
+    async def share(
+        self, path: str, version: int | None = None, *, expires_s: float = 86_400.0
+    ) -> sc.ShareLink:
+        return await self._call(
+            sc.StorageShare(path=path, version=version, expires_s=expires_s), sc.ShareLink
+        )
+
+    async def unshare(self, share_id: str) -> sc.Done:
+        return await self._call(sc.StorageUnshare(share_id=share_id), sc.Done)
+
+    async def shares(self) -> sc.ShareLinks:
+        return await self._call(sc.StorageShares(), sc.ShareLinks)
+
+    async def open(self, link: str, *, start: int = 0, length: int = sc.MAX_READ_BYTES) -> sc.FileContent:
+        return await self._call(sc.StorageOpen(link=link, start=start, length=length), sc.FileContent)
+
+    async def upload(self, path: str, *, owner: str | None = None) -> sc.Upload:
+        """Begin to send a file in parts; `files.upload` does it all."""
+        return await self._call(sc.StorageUpload(path=path, owner=owner), sc.Upload)
+
+    async def part(self, upload_id: str, start: int, data: bytes) -> sc.Upload:
+        return await self._call(sc.StoragePart(upload_id=upload_id, start=start, data=data), sc.Upload)
+
+    async def commit(
+        self,
+        upload_id: str,
+        path: str,
+        size: int,
+        *,
+        label: sc.Label = "trusted",
+        source: str = "",
+        if_version: int | None = None,
+        lock: int | None = None,
+        owner: str | None = None,
+    ) -> sc.FileEntry:
+        call = sc.StorageCommit(
+            upload_id=upload_id,
+            path=path,
+            size=size,
+            label=label,
+            source=source,
+            if_version=if_version,
+            lock=lock,
+            owner=owner,
+        )
+        return await self._call(call, sc.FileEntry)
+
+    async def abort(self, upload_id: str) -> sc.Done:
+        return await self._call(sc.StorageAbort(upload_id=upload_id), sc.Done)
 
 
 class Access(Stubs):

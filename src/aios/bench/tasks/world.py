@@ -66,7 +66,7 @@ class World:
                 return sc.FileHits(tuple(sc.FileHit(self._entry(p), "", 1.0) for p in self._containing(text)))
             case sc.StorageHistory(path=path):
                 return self._history(path)
-            case sc.StorageRollback(path=path, version=version):
+            case sc.StorageRollback(path=path, version=int(version)):
                 return self._put(path, "rollback", self._old(path, version))
             case sc.StorageDelete(path=path):
                 self._content(path)

@@ -1,0 +1,1 @@
+"""Files: versioned, in folders, kept as chunks of content. `storage.py` calls these functions."""
