@@ -14,7 +14,13 @@ Tag = Annotated[str, Meta(min_length=1, max_length=64)]
 Tags = Annotated[tuple[Tag, ...], Meta(max_length=32)]
 Limit = Annotated[int, Meta(ge=1, le=1000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400.0)]
+Moment = Annotated[float, Meta(ge=0, le=1e11)]
+"""Seconds since the epoch."""
 Encoding = Literal["utf-8", "base64"]
+Label = Literal["trusted", "untrusted"]
+"""`untrusted`: what it says came from a tool, a file or a page that nobody vouches for."""
+Source = Annotated[str, Meta(max_length=512)]
+"""Where a text or a file came from, in the writer's words, such as `file:plan.md` or an address."""
 
 
 class SystemCall(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):

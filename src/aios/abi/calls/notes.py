@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from aios.abi.calls.base import Limit, Name, NoteText, Reply, SystemCall, Tags
+from aios.abi.calls.base import Label, Limit, Moment, Name, NoteText, Reply, Source, SystemCall, Tags
 
 _GROUP = r"group:[A-Za-z0-9_.\-]{1,64}"
 
@@ -12,14 +12,8 @@ Scope = Annotated[str, Meta(max_length=70, pattern=rf"^(private|everyone|{_GROUP
 """Who may read a note besides its owner: nobody (`private`), a group's members (`group:NAME`), or all."""
 SearchScope = Annotated[str, Meta(max_length=70, pattern=rf"^(own|visible|private|everyone|{_GROUP})$")]
 """Among which notes: `own` for all of one owner, `visible` for all that the caller may see, else a scope."""
-Label = Literal["trusted", "untrusted"]
-"""`untrusted`: what it says came from a tool, a file or a page that nobody vouches for."""
-NoteSource = Annotated[str, Meta(max_length=512)]
-"""Where a note's text came from, in the writer's words, such as `file:plan.md` or an address."""
 Lifetime = Annotated[float, Meta(ge=0, le=315_360_000.0)]
 """Seconds; 0 for ever."""
-Moment = Annotated[float, Meta(ge=0, le=1e11)]
-"""Seconds since the epoch."""
 SearchMode = Literal["both", "keyword", "meaning"]
 
 MAX_PAGE = 1000
@@ -35,7 +29,7 @@ class MemoryAdd(SystemCall, frozen=True):
     text: NoteText
     tags: Tags = ()
     scope: Scope = "private"
-    source: NoteSource = ""
+    source: Source = ""
     label: Label = "trusted"
     ttl_s: Lifetime = 0.0
     """For how long it is there."""
@@ -59,7 +53,7 @@ class MemoryUpdate(SystemCall, frozen=True):
     text: NoteText | None = None
     tags: Tags | None = None
     scope: Scope | None = None
-    source: NoteSource | None = None
+    source: Source | None = None
     label: Label | None = None
     ttl_s: Lifetime | None = None
     """For how long it is there from now on; 0 for ever."""
@@ -121,7 +115,7 @@ class NoteRecord(Struct, frozen=True):
     text: NoteText
     tags: Tags = ()
     scope: Scope = "private"
-    source: NoteSource = ""
+    source: Source = ""
     label: Label = "trusted"
     created: Moment | None = None
     """None for now; a moment to come counts as now."""

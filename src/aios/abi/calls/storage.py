@@ -8,7 +8,19 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from aios.abi.calls.base import Encoding, Limit, Name, Path, Reply, Seconds, SystemCall, Text
+from aios.abi.calls.base import (
+    Encoding,
+    Label,
+    Limit,
+    Moment,
+    Name,
+    Path,
+    Reply,
+    Seconds,
+    Source,
+    SystemCall,
+    Text,
+)
 
 Folder = Annotated[str, Meta(max_length=1024)]
 """A folder's path; empty for the whole tree."""
@@ -19,12 +31,6 @@ LockToken = Annotated[int, Meta(ge=1)]
 """What `storage.lock` gave. A call that names one has an effect only as long as that lock lasts."""
 Offset = Annotated[int, Meta(ge=0)]
 """A place in a file, in bytes."""
-Label = Literal["trusted", "untrusted"]
-"""`untrusted`: its content came from a tool, a file or a page that nobody vouches for."""
-Source = Annotated[str, Meta(max_length=512)]
-"""Where content came from, in the writer's words, such as an address."""
-Moment = Annotated[float, Meta(ge=0, le=1e11)]
-"""Seconds since the epoch."""
 
 MAX_READ_BYTES = 8 * 1024 * 1024
 """Of a file in one reply."""
