@@ -17,7 +17,8 @@ from aios.server.socket import SocketServer
 
 COMMANDS = [
     *("demo", "serve", "run", "shell", "ps", "top", "cores", "explain"),
-    *("kill", "suspend", "resume", "call", "approve", "fsck", "backup", "bench"),
+    *("kill", "suspend", "resume", "ls", "put", "get"),
+    *("call", "approve", "fsck", "backup", "bench"),
 ]
 
 

@@ -5,7 +5,22 @@ from typing import Annotated
 
 import typer
 
-from aios.cli import approve, backup, bench, call, cores, demo, explain, fsck, process, run, serve, shell, top
+from aios.cli import (
+    approve,
+    backup,
+    bench,
+    call,
+    cores,
+    demo,
+    explain,
+    files,
+    fsck,
+    process,
+    run,
+    serve,
+    shell,
+    top,
+)
 from aios.cli.connection import Settings
 
 app = typer.Typer(
@@ -75,6 +90,9 @@ app.command()(explain.explain)
 app.command()(process.kill)
 app.command()(process.suspend)
 app.command()(process.resume)
+app.command()(files.ls)
+app.command()(files.put)
+app.command()(files.get)
 app.command()(call.call)
 app.command()(approve.approve)
 app.command()(fsck.fsck)

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 from aios.abi import syscalls as sc
 from aios.abi.errors import Internal, InvalidArgument
 from aios.abi.schema import ToolMark, mark_of
+from aios.sdk.files import Files
 from aios.sdk.generation import Llm
 from aios.sdk.sending import Emit
-from aios.sdk.stubs import Access, Core, Memory, Process, Storage, Stubs
+from aios.sdk.stubs import Access, Core, Memory, Process, Stubs
 from aios.sdk.transport import Transport
 
 R = TypeVar("R", bound=sc.Reply)
@@ -33,7 +34,7 @@ class Client:
         self._token = token
         self.llm = Llm(self.expect)
         self.memory = Memory(self.expect)
-        self.storage = Storage(self.expect)
+        self.storage = Files(self.expect)
         self.tools = Tools(self.expect)
         self.access = Access(self.expect)
         self.core = Core(self.expect)

@@ -366,7 +366,7 @@ class Storage(Stubs):
         return await self._call(sc.StorageOpen(link=link, start=start, length=length), sc.FileContent)
 
     async def upload(self, path: str, *, owner: str | None = None) -> sc.Upload:
-        """Begin to send a file in parts; `files.upload` does it all."""
+        """Begin to send a file in parts; `put` does it all."""
         return await self._call(sc.StorageUpload(path=path, owner=owner), sc.Upload)
 
     async def part(self, upload_id: str, start: int, data: bytes) -> sc.Upload:

@@ -14,6 +14,7 @@ from aios.abi.errors import InvalidArgument, PermissionDenied
 from aios.server import metrics, openapi
 from aios.server.asgi import CALL, admit, key_of, token_of
 from aios.server.calls import SystemCalls
+from aios.server.files import Files, Shared
 from aios.server.trap import Trap
 
 
@@ -30,6 +31,8 @@ def routes(kernel: Trap) -> list[BaseRoute]:
         Route("/v1/syscalls", SystemCalls(kernel), methods=["POST"]),
         Route("/v1/processes", native.spawn, methods=["POST"]),
         Route("/v1/processes", native.processes, methods=["GET"]),
+        Route("/v1/files/{path:path}", Files(kernel), methods=["GET", "PUT", "DELETE"]),
+        Route("/v1/shared/{link}", Shared(kernel), methods=["GET"]),
         Route("/v1/approvals", native.approvals, methods=["GET"]),
         Route("/v1/approvals/{approval_id}", native.decide, methods=["POST"]),
         Route("/metrics", native.metrics, methods=["GET"]),

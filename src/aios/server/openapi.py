@@ -8,7 +8,19 @@ import msgspec
 
 from aios.abi.errors import ErrorReply
 from aios.abi.messages import Delta
-from aios.abi.syscalls import TABLE, Approvals, Done, ProcessEntries, ProcessSpawn, Row, Spawned
+from aios.abi.syscalls import (
+    TABLE,
+    Approvals,
+    Done,
+    FileEntry,
+    ProcessEntries,
+    ProcessSpawn,
+    Row,
+    Spawned,
+    StorageCommit,
+    StorageDelete,
+    StorageRead,
+)
 from aios.abi.wire import MAX_KEY
 
 _KEY = {
@@ -17,6 +29,19 @@ _KEY = {
     "description": "Calls with the same key take effect once and are answered the same",
     "schema": {"type": "string", "maxLength": MAX_KEY, "pattern": r"^[!-~]+$"},
 }
+_RANGE = {
+    "name": "Range",
+    "in": "header",
+    "description": "One range of bytes, such as bytes=0-99",
+    "schema": {"type": "string"},
+}
+_MATCH = {
+    "name": "If-Match",
+    "in": "header",
+    "description": "Write only over this version; If-None-Match: * only a new file",
+    "schema": {"type": "string", "pattern": r'^"\d+"$'},
+}
+_CONTENT = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _REF = "#/components/schemas/{name}"
 
 
@@ -47,9 +72,7 @@ def _paths() -> dict[str, Any]:
     syscalls["responses"]["200"]["content"]["text/event-stream"] = stream
     verdict = _object({"decision": {"enum": ["approve", "deny"]}}, ["decision"])
     decide = _operation("Let a waiting operation run, or refuse it", _ref(Done), verdict)
-    decide["parameters"] += [
-        {"name": "approval_id", "in": "path", "required": True, "schema": {"type": "string"}}
-    ]
+    decide["parameters"].append(_in_path("approval_id"))
     return {
         "/v1/syscalls": {"post": syscalls},
         "/v1/processes": {
@@ -58,7 +81,45 @@ def _paths() -> dict[str, Any]:
         },
         "/v1/approvals": {"get": _operation("What waits for a person", _ref(Approvals))},
         "/v1/approvals/{approval_id}": {"post": decide},
+        "/v1/files/{path}": _files(),
+        "/v1/shared/{link}": {
+            "get": {
+                **_download("Read what a link stands for; needs no token"),
+                "security": [],
+                "parameters": [_in_path("link"), _RANGE],
+            }
+        },
     }
+
+
+def _files() -> dict[str, Any]:
+    """A file's content as it is, of any size."""
+    put = _operation("Write a file", _ref(FileEntry))
+    put["requestBody"] = {"required": True, "content": _CONTENT}
+    put["parameters"] = [_KEY, _MATCH, *_queries(StorageCommit, "label", "source", "lock", "owner")]
+    delete = _operation("Delete a file or folder", _ref(Done))
+    delete["parameters"] = [_KEY, *_queries(StorageDelete, "deep", "lock", "owner")]
+    get = _download("Read a file")
+    get["parameters"] = [_RANGE, *_queries(StorageRead, "version", "owner")]
+    return {"parameters": [_in_path("path")], "get": get, "put": put, "delete": delete}
+
+
+def _download(summary: str) -> dict[str, Any]:
+    operation = _operation(summary, {})
+    operation["responses"]["200"] = {"description": "The bytes; ETag is the version", "content": _CONTENT}
+    operation["responses"]["206"] = {"description": "The range asked for", "content": _CONTENT}
+    return operation
+
+
+def _in_path(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _queries(request: type, *names: str) -> list[dict[str, Any]]:
+    """Fields of a call that its query may say."""
+    _, schemas = msgspec.json.schema_components([request], ref_template=_REF)
+    fields = schemas[request.__name__]["properties"]
+    return [{"name": name, "in": "query", "schema": fields[name]} for name in names]
 
 
 def _body_of(row: Row) -> dict[str, Any]:
