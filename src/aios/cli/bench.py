@@ -17,6 +17,7 @@ BENCHES = {
     "engine": "tokens a second of the embedded core at batch 1, 8, 64, beside the matrix products alone",
     "scale": "50 to 10,000 agents in one process: wall time, time per agent, memory",
     "memory": "how small histories are, and who leaves memory first; how fast notes are, and whether found",
+    "storage": "file writes a second by 50 agents beside the store's floor, and growth to 100,000 files",
     "schedule": "policies against agents on their own and the engine's queue, each beside what none can beat",
     "model": "1,000 held-out tasks, each by an agent with the real tools: share solved, by kind",
 }
@@ -93,6 +94,10 @@ def _measure(name: str, quick: bool, seed: int, failures: Path | None) -> "Resul
             from aios.bench import memory
 
             return memory.run(quick, seed, _say)
+        case "storage":
+            from aios.bench import storage
+
+            return storage.run(quick, seed, _say)
         case _:
             from aios.bench import model
 
