@@ -40,6 +40,12 @@ async def lived(folder):
         await ask(ann, sc.AccessGrant(to="bob", resource="storage", verbs=("read",), prefix="shared"))
         await ask(ann, sc.StorageWrite(path="shared/a.txt", content="a" * 5000))
         await ask(ann, sc.StorageAppend(path="shared/a.txt", content="bb"))
+        await ask(ann, sc.StorageMkdir(path="made"))
+        await ask(ann, sc.StorageLock(path="made"))
+        upload = await ask(ann, sc.StorageUpload(path="large"))
+        await ask(ann, sc.StoragePart(upload_id=upload.id, start=0, data=b"part"))
+        await ask(operator, sc.StorageWrite(path="shown", content="x"))
+        await ask(operator, sc.StorageShare(path="shown"))
         await ask(ann, sc.MemorySearch(text="plan"))
         await ask(ann, sc.StorageSearch(text="bb"))
     return ann
@@ -80,7 +86,14 @@ DAMAGES = {
     "history_nodes": "UPDATE history_tails SET body = CAST(replace(body, 'hello', 'jello') AS BLOB)",
     "histories": "UPDATE histories SET num_messages = 3",
     "file_versions": "UPDATE file_versions SET author = 'bob' WHERE version = 1",
-    "blobs": "UPDATE blobs SET content = CAST('x' || substr(content, 2) AS BLOB) WHERE length(content) = 2",
+    "files": "UPDATE files SET label = 'untrusted'",
+    "file_pieces": "DELETE FROM file_pieces WHERE version = 2",
+    "file_chunks": "UPDATE file_chunks SET content = CAST('xb' AS BLOB) WHERE length(content) = 2",
+    "file_folders": "UPDATE file_folders SET path = 'made elsewhere/'",
+    "file_shares": "UPDATE file_shares SET expires = expires + 1",
+    "file_keys": "UPDATE file_keys SET key = x'00'",
+    "uploads": "UPDATE uploads SET principal = 'eve'",
+    "upload_parts": "UPDATE upload_parts SET start = 7",
     "grants": "UPDATE grants SET grantee = 'eve'",
     "access_groups": "UPDATE access_groups SET name = 'dream'",
     "group_members": "UPDATE group_members SET principal = 'eve' WHERE principal = 'bob'",
@@ -103,7 +116,7 @@ async def test_a_damaged_row_is_found_and_not_mended(folder, table):
 COUNTS = {
     "note_owners": "UPDATE note_owners SET num_notes = 7",
     "history_totals": "UPDATE history_totals SET num_bytes = num_bytes + 1",
-    "file_owners": "UPDATE file_owners SET num_bytes = 0",
+    "file_owners": "UPDATE file_owners SET num_bytes = 0 WHERE owner = 'ann'",
     "last_pid": "UPDATE last_pid SET pid = 1",
 }
 

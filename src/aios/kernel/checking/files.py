@@ -1,55 +1,95 @@
-"""Checks of files, and of the blobs that hold contents."""
+"""Checks of files: every row, every chunk of content, and whether each version can be put together."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import apsw
 
 from aios.abi.errors import Corrupt, NotFound
-from aios.drivers.sqlite import checksum
-from aios.kernel import file_search, files, versions
+from aios.kernel import file_search
 from aios.kernel.checking.found import Check, Problem
+from aios.kernel.files import chunks, entries, holdings, pieces, states
+from aios.kernel.files.holdings import ROW_BYTES, Holdings
+from aios.kernel.files.tables import SEALED, seal
 
-_FILES_COUNTED = f"""
-    SELECT o.owner, o.num_files, o.num_bytes,
-        (SELECT count(*) FROM files f WHERE f.owner = o.owner AND NOT deleted),
-        (SELECT ifnull(sum(ifnull(length(b.content), 0) + {files.VERSION_BYTES}), 0) FROM files f
-            JOIN file_versions v USING (docid) LEFT JOIN blobs b ON b.id = v.blob WHERE f.owner = o.owner)
-    FROM file_owners o
+_COUNTED = f"""
+    WITH owners AS (
+        SELECT owner FROM file_owners UNION SELECT owner FROM files UNION SELECT owner FROM file_folders
+        UNION SELECT owner FROM uploads
+    )
+    SELECT owner,
+        (SELECT count(*) FROM files f WHERE f.owner = o.owner AND NOT deleted)
+            + (SELECT count(*) FROM file_folders f WHERE f.owner = o.owner),
+        (SELECT ifnull(sum(p.size), 0) FROM files f JOIN file_pieces p USING (docid) WHERE f.owner = o.owner)
+            + (SELECT ifnull(sum(received), 0) FROM uploads u WHERE u.owner = o.owner)
+            + {ROW_BYTES} * ((SELECT count(*) FROM files f JOIN file_versions USING (docid)
+                WHERE f.owner = o.owner)
+                + (SELECT count(*) FROM file_folders f WHERE f.owner = o.owner)
+                + (SELECT count(*) FROM uploads u WHERE u.owner = o.owner)),
+        max((SELECT ifnull(max(moment), 0) FROM file_owners h WHERE h.owner = o.owner),
+            (SELECT ifnull(max(moment), 0) FROM files f WHERE f.owner = o.owner),
+            (SELECT ifnull(max(created), 0) FROM file_folders f WHERE f.owner = o.owner))
+    FROM owners o
 """
+"""What each owner has, as its rows say; and the moment of its newest change."""
+
+
+def _sealed(table: str, connection: apsw.Connection) -> Iterator[Problem]:
+    stored: Any = connection.execute(f"SELECT * FROM {table}")
+    for *fields, check in stored:
+        if check != seal(*fields):
+            yield Problem("row", table, " ".join(str(field) for field in fields[:3]))
 
 
 def _versions(connection: apsw.Connection) -> Iterator[Problem]:
-    """Every version of every file can be read, and is what the file says of it."""
-    stored: Any = connection.execute(
-        "SELECT owner, path, docid, f.version, v.version, v.verb, v.size, f.size FROM files f "
-        "LEFT JOIN file_versions v USING (docid) ORDER BY docid, v.version"
-    )
-    for owner, path, docid, newest, version, verb, size, newest_size in stored:
-        name = f"version {version} of '{path}' of {owner}"
+    """Every version of every file is there, and its pieces make up its content."""
+    stored: Any = connection.execute("SELECT owner, path FROM files ORDER BY docid")
+    for owner, path in stored:
         try:
-            if version is None or version > newest or (version == newest and size != newest_size):
-                raise Corrupt(name)
-            if verb != "delete":
-                versions.content(connection, docid, path, version)
-        except (Corrupt, NotFound):
-            yield Problem("row", "file_versions", name)
+            file = entries.find(connection, owner, path)
+        except Corrupt:
+            continue  # Told of as a row.
+        for version in range(file.oldest, file.version + 1):
+            try:
+                pieces.of(connection, states.of(connection, file, version))
+            except (Corrupt, NotFound):
+                yield Problem("row", "file_pieces", f"version {version} of '{path}' of {owner}")
 
 
-def _file_owners(connection: apsw.Connection) -> Iterator[Problem]:
-    counted: Any = connection.execute(_FILES_COUNTED)
-    for owner, num_files, num_bytes, *found in counted:
-        if [num_files, num_bytes] != found:
-            yield Problem("counter", "file_owners", owner)
+def _parts(connection: apsw.Connection) -> Iterator[Problem]:
+    """The parts of uploads, each sealed with its chunk's hash."""
+    stored: Any = connection.execute(
+        "SELECT p.*, hash FROM upload_parts p LEFT JOIN file_chunks ON id = chunk"
+    )
+    for *fields, check, hash in stored:
+        if check != seal(*fields, hash):
+            yield Problem("row", "upload_parts", f"bytes {fields[1]} of upload {fields[0]}")
 
 
-def _mend_file_owners(connection: apsw.Connection) -> None:
-    counted: list[Any] = connection.execute(_FILES_COUNTED).fetchall()
-    for owner, _, _, num_files, num_bytes in counted:
-        connection.execute(
-            "UPDATE file_owners SET num_files = ?, num_bytes = ? WHERE owner = ?",
-            (num_files, num_bytes, owner),
-        )
+def _chunks(connection: apsw.Connection) -> Iterator[Problem]:
+    stored: Any = connection.execute("SELECT id, hash, content FROM file_chunks")
+    for id, hash, content in stored:
+        try:
+            chunks.checked(hash, content)
+        except Corrupt:
+            yield Problem("blob", "file_chunks", f"chunk {id}")
+
+
+def _owners(connection: apsw.Connection) -> Iterator[Problem]:
+    for owner, *counted, _ in connection.execute(_COUNTED):
+        try:
+            held = holdings.load(connection, str(owner))
+        except Corrupt:
+            held = Holdings(str(owner), num_bytes=-1)
+        if [held.num_files, held.num_bytes] != counted:
+            yield Problem("counter", "file_owners", str(owner))
+
+
+def _mend_owners(connection: apsw.Connection) -> None:
+    counted: list[Any] = connection.execute(_COUNTED).fetchall()
+    for row in counted:
+        holdings.save(connection, Holdings(*row))
 
 
 def _file_words(connection: apsw.Connection) -> Iterator[Problem]:
@@ -59,16 +99,11 @@ def _file_words(connection: apsw.Connection) -> Iterator[Problem]:
         yield Problem("index", "file_words", "the search index of files")
 
 
-def _blobs(connection: apsw.Connection) -> Iterator[Problem]:
-    stored: Any = connection.execute("SELECT id, hash, content FROM blobs")
-    for id, digest, content in stored:
-        if not isinstance(content, bytes) or checksum(content) != digest:
-            yield Problem("blob", "blobs", f"blob {id}")
-
-
 CHECKS = (
-    Check(("blobs",), _blobs),
-    Check(("files", "file_versions"), _versions),
-    Check(("file_owners",), _file_owners, _mend_file_owners),
+    Check(("file_chunks",), _chunks),
+    *(Check((table,), partial(_sealed, table)) for table in SEALED if table != "file_owners"),
+    Check(("file_pieces",), _versions),
+    Check(("upload_parts",), _parts),
+    Check(("file_owners",), _owners, _mend_owners),
     Check(("files_pending", "file_words"), _file_words, file_search.index_pending),
 )
