@@ -79,4 +79,4 @@ def test_every_call_of_the_table_is_described():
     described = list(describe_calls())
     assert [name for name, _, _ in described] == list(sc.TABLE)
     assert all(doc for _, _, doc in described)
-    assert ("storage.read", "path=TEXT [version=NUMBER] [owner=TEXT]") in [row[:2] for row in described]
+    assert ("storage.stat", "path=TEXT [owner=TEXT]") in [row[:2] for row in described]

@@ -181,7 +181,7 @@ async def _put(call: _Caller, said: dict[str, Any], receive: Receive) -> sc.File
 async def _uploaded(
     call: _Caller, said: dict[str, Any], first: bytes, second: bytes, parts: AsyncIterator[bytes]
 ) -> sc.FileEntry:
-    where = {name: said[name] for name in ("path", "owner") if name in said}
+    where: dict[str, Any] = {name: said[name] for name in ("path", "owner") if name in said}
     upload = await call(_made(sc.StorageUpload, where), sc.Upload)
     try:
         size = 0
