@@ -151,6 +151,13 @@ async def test_a_damaged_object_fails_by_name_and_others_are_served(folder):
         assert (await kernel.trap(operator, sc.MemoryGet(note_id="n2", owner="ann"))).text == "second"
 
 
+async def test_an_export_names_what_it_has_to_leave_out(folder):
+    change(folder, DAMAGES["notes"])
+    async with booted(folder) as kernel:
+        page = await kernel.trap(kernel.operator_token, sc.MemoryExport(owner="ann"))
+    assert ([note.id for note in page.notes], page.damaged) == (["n2"], ("n1",))
+
+
 async def test_a_repair_needs_the_data_for_itself(folder):
     async with booted(folder):
         assert check(folder / "aios.db") == []

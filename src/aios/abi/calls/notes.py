@@ -177,10 +177,14 @@ class NoteHits(Reply, frozen=True):
 
 
 class NotePage(Reply, frozen=True):
-    """`next` asks for the page after this one; empty where this is the last."""
+    """`next` asks for the page after this one; empty where this is the last.
+
+    `damaged` are the ids of notes that cannot be exported, because they are not what was kept.
+    """
 
     notes: tuple[Note, ...]
     next: str = ""
+    damaged: tuple[str, ...] = ()
 
 
 class NoteIds(Reply, frozen=True):

@@ -149,8 +149,9 @@ class NoteManager:
         if not (call.after or "0").isdecimal():
             raise InvalidArgument("after is the `next` of the page before, or empty for the first page")
         after = int(call.after or "0")
-        kept, next = await self._store.read(lambda c: rows.page(c, owner, after, call.limit, PAGE_BYTES, now))
-        return sc.NotePage(tuple(_note(owner, one, sight) for one in kept), str(next or ""))
+        page = await self._store.read(lambda c: rows.page(c, owner, after, call.limit, PAGE_BYTES, now))
+        notes = tuple(_note(owner, one, sight) for one in page.notes)
+        return sc.NotePage(notes, str(page.next or ""), tuple(f"n{number}" for number in page.damaged))
 
     async def _load(self, sight: Sight, call: sc.MemoryLoad, now: float) -> sc.NoteIds:
         owner = call.owner or sight.principal

@@ -42,6 +42,14 @@ class Kept(Struct, frozen=True):
     touched: Touched = []
 
 
+class Page(Struct, frozen=True):
+    """Some notes, the numbers of those among them that are damaged, and the number to go on from or 0."""
+
+    notes: list[Kept]
+    damaged: list[int]
+    next: int
+
+
 class _Counts(Struct, frozen=True):
     last: int
     stamp: int
@@ -170,26 +178,26 @@ def first_to_expire(connection: apsw.Connection) -> float | None:
     return moment
 
 
-def page(
-    connection: apsw.Connection, owner: str, after: int, limit: int, max_bytes: int, now: float
-) -> tuple[list[Kept], int]:
-    """Notes with higher numbers, and the number to go on from; 0 at the end. Corrupt ones are left out."""
+def page(connection: apsw.Connection, owner: str, after: int, limit: int, max_bytes: int, now: float) -> Page:
+    """Notes with higher numbers than `after`."""
     rows = connection.execute(
         "SELECT number, body, checksum FROM notes WHERE owner = ? AND number > ? "
         "AND (expires IS NULL OR expires > ?) ORDER BY number",
         (owner, after, now),
     )
     found: list[Kept] = []
+    damaged: list[int] = []
     num_bytes = 0
     for number, data, check in rows:
-        if found and (len(found) == limit or num_bytes + len(data) > max_bytes):
-            return found, found[-1].number
+        num_found = len(found) + len(damaged)
+        if num_found and (num_found == limit or num_bytes + len(data) > max_bytes):
+            return Page(found, damaged, max([one.number for one in found[-1:]] + damaged[-1:]))
         try:
             found.append(Kept(number, decode(owner, number, data, check)))
         except Corrupt:
-            continue
+            damaged.append(number)
         num_bytes += len(data)
-    return found, 0
+    return Page(found, damaged, 0)
 
 
 def _find(connection: apsw.Connection, owner: str, number: int, now: float) -> tuple[int, int, Body]:
