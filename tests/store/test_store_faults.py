@@ -9,6 +9,7 @@ import pytest
 
 from aios.abi import syscalls as sc
 from aios.abi.errors import OutcomeUnknown, StorageFull, Unavailable
+from aios.drivers import sqlite
 from aios.drivers.store import Store
 from aios.kernel import indexing
 from fakes.disk import Disk, broken, full, no_fault
@@ -43,6 +44,17 @@ def insert(value):
 
 def values(connection):
     return [b for (b,) in connection.execute("SELECT b FROM t ORDER BY a")]
+
+
+async def test_a_commit_is_there_when_only_copying_the_log_has_no_room(store, disk, monkeypatch):
+    monkeypatch.setattr(sqlite, "WAL_PAGES", 2)
+    await store.close()
+    await store.start()
+    disk.fault = lambda operation: full() if operation[1:] == ("write", "aios.db") else None
+    for number in range(5):
+        await store.write(insert(number))
+    assert await store.read(values) == ["before", *range(5)]
+    disk.fault = no_fault
 
 
 @pytest.mark.parametrize(("failure", "expected"), [(full(), StorageFull), (broken(), OutcomeUnknown)])

@@ -92,8 +92,9 @@ class Writer:
             return self._failed(jobs, error)
         try:
             connection.execute("COMMIT")
-        except apsw.FullError as error:  # The last page of the transaction did not reach the log.
-            return self._failed(jobs, error)
+        except apsw.FullError as error:
+            if not self._is_seen(number):  # Its last page did not reach the log.
+                return self._failed(jobs, error)
         except BaseException as error:  # noqa: BLE001 - as above
             return self._resolved(jobs, outcomes, number, error)
         self.num_commits += 1
@@ -135,6 +136,12 @@ class Writer:
         if self._connection is not None:
             close(self._connection)
         self._connection = None
+
+    def _is_seen(self, number: int) -> bool:
+        """Whether a commit is there: then it was what came after it, copying the log, that had no room."""
+        with suppress(apsw.Error):
+            return self._seen() == number
+        return False
 
     def _seen(self) -> int:
         """The number of the last commit that the keeper can see."""
