@@ -3,7 +3,8 @@
 Fifty agents write through the SDK into a kernel in this process. The floor is as many writers of bare rows of
 the same size over the same store code, in the same run and in turn with them. What grows with the files is
 one agent's tree beside a million notes: time, memory, disk, and how long a kernel takes to be ready over it.
-The machine may be paused from outside: the column `paused` says how much it was.
+The machine may be paused from outside: the column `paused` says how much it was, and `cpu µs` what a write
+takes of a processor, which depends less on that.
 """
 
 import asyncio
@@ -25,8 +26,8 @@ from aios.abi import syscalls as sc
 from aios.bench.floor import bare_rows
 from aios.bench.pauses import Pauses
 from aios.bench.peer import kernel_at_once
-from aios.bench.report import Goal, Progress, Result, spread
-from aios.bench.slices import Call, rates
+from aios.bench.report import Goal, Progress, Result, Spread, spread
+from aios.bench.slices import Call, quieter_half, rates
 from aios.kernel.kernel import Kernel
 from aios.sdk.transport import InProcess
 
@@ -49,13 +50,14 @@ class Pace(Struct, frozen=True):
 
     slices: int
     span_s: float
+    cpu_rounds: int
     sizes: tuple[int, ...]
     """Files at which growth is looked at."""
     num_notes: int
 
 
-QUICK = Pace(slices=4, span_s=0.3, sizes=(500, 2_000), num_notes=2_000)
-FULL = Pace(slices=24, span_s=0.5, sizes=(1_000, 10_000, 30_000, 100_000), num_notes=1_000_000)
+QUICK = Pace(slices=4, span_s=0.3, cpu_rounds=12, sizes=(500, 2_000), num_notes=2_000)
+FULL = Pace(slices=24, span_s=0.5, cpu_rounds=60, sizes=(1_000, 10_000, 30_000, 100_000), num_notes=1_000_000)
 
 
 def run(quick: bool, seed: int, progress: Progress) -> Result:
@@ -100,9 +102,22 @@ async def _speed(pace: Pace, content: Content, pauses: Pauses, progress: Progres
                 progress(f"storage: {AGENTS} agents, {name}")
                 pauses.look(0.5)
                 ours = [partial(_made, call, make(content, count())) for call in calls]
-                found = await rates(ours, [bare] * AGENTS, pace.span_s, pace.slices)
-                rows.append(_speed_row(name, found))
+                floor = [bare] * AGENTS
+                row = _speed_row(name, await rates(ours, floor, pace.span_s, pace.slices))
+                row["cpu µs"] = round((await _cpu_us(ours, pace.cpu_rounds)).median)
+                row["floor µs"] = round((await _cpu_us(floor, pace.cpu_rounds)).median)
+                rows.append(row)
     return rows
+
+
+async def _cpu_us(calls: Sequence[Call], rounds: int) -> Spread:
+    """Processor microseconds of this process for each of `calls`, all made together."""
+    found = []
+    for _ in range(rounds):
+        begin = time.process_time()
+        await asyncio.gather(*(call() for call in calls))
+        found.append(1e6 * (time.process_time() - begin) / len(calls))
+    return quieter_half(found)
 
 
 def _speed_row(name: str, found: Sequence[tuple[float, float]]) -> dict[str, Any]:
