@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
-from crash_workload import AGENTS, booted, calls_of, outcome, seen, spawned
+from crash_workload import AGENTS, booted, calls_of, difference, outcome, seen, spawned
 
 from aios.abi.errors import AiosError
 from aios.drivers import sqlite, writer
@@ -197,9 +197,9 @@ async def _check_agent(recording: Recording, kernel: Any, name: str, token: str,
     except AiosError as error:
         return f"what it did cannot be seen: {error}"
     if last.answered is not None and last.answered <= at:
-        return "" if found == last.seen else f"{last.key} was acknowledged and is not there"
+        return "" if found == last.seen else f"{last.key} was acknowledged, {difference(found, last.seen)}"
     if found not in (steps[-2].seen, last.seen):
-        return f"neither before nor after {last.key}"
+        return f"neither before nor after {last.key}, {difference(found, last.seen)}"
     if await outcome(kernel, token, last.call, last.key) != last.outcome:
         return f"{last.key} is answered otherwise when it is asked for again"
     if await seen(kernel, name, token) != last.seen:

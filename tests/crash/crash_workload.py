@@ -115,3 +115,11 @@ async def seen(kernel: Kernel, name: str, token: str) -> bytes:
         found.append(await kernel.trap(token, sc.StorageRead(path=file.path)))
         found.append(await kernel.trap(token, sc.StorageHistory(path=file.path)))
     return wire.encode(found)
+
+
+def difference(found: bytes, expected: bytes) -> str:
+    """The first place where two views differ, for whoever looks into it."""
+    pairs = enumerate(zip(found, expected, strict=False))
+    at = next((at for at, (one, other) in pairs if one != other), 0)
+    part = slice(max(0, at - 40), at + 120)
+    return f"and {found[part]!r} is there, not {expected[part]!r}"

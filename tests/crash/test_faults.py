@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from crash_planted import PLANTED_FOR_FAULTS
 from crash_recording import small_log
-from crash_workload import FIRST_SEED, booted, calls_of, how_many, seen
+from crash_workload import FIRST_SEED, booted, calls_of, difference, how_many, seen
 
 from aios.abi import syscalls as sc
 from aios.abi.errors import AiosError, OutcomeUnknown, StorageFull, Unavailable
@@ -106,7 +106,7 @@ class Run:
         if self._expected is None:
             self.truth[number:] = [found]
         elif found != self._expected[number]:
-            raise Wrong(f"what is there after call {number} is not what should be")
+            raise Wrong(f"after call {number} {difference(found, self._expected[number])}")
 
     def _fail(self, operation: Operation) -> Exception | None:
         return self._error() if operation.number == self._at else None
