@@ -7,7 +7,6 @@ next search, or when `MAX_PENDING` changes wait. Knows neither notes nor files.
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import apsw
@@ -47,16 +46,6 @@ class Backlog:
         except (StorageFull, Unavailable, OutcomeUnknown, Corrupt):
             return
         self._num_indexed = max(self._num_indexed, num_written)
-
-
-def keep_up(connection: apsw.Connection, index: Index) -> None:
-    """Index now where too much waits; call it after noting a change down.
-
-    An index that is damaged beyond mending does not stop what is being written, which goes on waiting.
-    """
-    if connection.last_insert_rowid() >= MAX_PENDING:
-        with suppress(apsw.CorruptError):
-            index(connection)
 
 
 def index_in_pieces(connection: apsw.Connection, pending: str, query: str, index: IndexRows) -> None:

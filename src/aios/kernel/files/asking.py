@@ -19,7 +19,6 @@ class Asking(Struct, frozen=True):
     limits: Limits
     content: tuple[Chunk, ...] = ()
     """What the call brings, cut into chunks."""
-    is_operator: bool = False
 
     @property
     def moment(self) -> int:
