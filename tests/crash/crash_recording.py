@@ -200,8 +200,9 @@ async def _check_agent(recording: Recording, kernel: Any, name: str, token: str,
         return "" if found == last.seen else f"{last.key} was acknowledged, {difference(found, last.seen)}"
     if found not in (steps[-2].seen, last.seen):
         return f"neither before nor after {last.key}, {difference(found, last.seen)}"
-    if await outcome(kernel, token, last.call, last.key) != last.outcome:
-        return f"{last.key} is answered otherwise when it is asked for again"
+    again = await outcome(kernel, token, last.call, last.key)
+    if again != last.outcome:
+        return f"{last.key} is answered otherwise when it is asked for again, {difference(again, last.outcome)}"
     if await seen(kernel, name, token) != last.seen:
         return f"{last.key} was done twice, or not at all"
     return ""

@@ -79,7 +79,7 @@ def test_a_bit_that_turned_is_never_taken_for_what_was_written(tmp_path, count):
     tokens, truth = asyncio.run(lived(data))
     content = (data / "aios.db").read_bytes()
     rng, results, wrongs = Random(FIRST_SEED), Counter[str](), []
-    for _ in range(how_many("BITS", 20)):
+    for _ in range(how_many("BITS", 8)):
         shutil.copytree(data, copy)
         at = rng.randrange(len(content))
         turned = content[at] ^ 1 << rng.randrange(8)

@@ -159,7 +159,7 @@ def some(points: list, how_many: int) -> list:
 def test_every_operation_that_fails_is_answered_for(tmp_path, count, disk):
     with small_log():
         truth, points = points_of(tmp_path, disk)
-        found = wrongs(tmp_path, disk, truth, some(points, how_many("FAULTS", 40)))
+        found = wrongs(tmp_path, disk, truth, some(points, how_many("FAULTS", 20)))
     num_right = found.pop("", 0)
     count(
         f"{num_right + found.total()} of {len(points)} operations failed once: {found.total()} wrong answers"
@@ -174,8 +174,10 @@ def test_a_planted_fault_is_found(tmp_path, count, disk, name, monkeypatch):
         truth, points = points_of(tmp_path, disk)
         points = [(at, error) for at, error in points if disk.kinds[at] == kind]
         plant(monkeypatch)
-        found = wrongs(tmp_path, disk, truth, some(points, how_many("PLANTED_FAULTS", 12)))
-    num_tried = found.total()
-    del found[""]
-    count(f"planted, {name}: {found.total()} of {num_tried} faults gave wrong answers")
-    assert found
+        found: Counter[str] = Counter()
+        for point in some(points, how_many("PLANTED_FAULTS", 60)):
+            found += wrongs(tmp_path, disk, truth, [point])
+            if found.total() > found[""]:
+                break
+    count(f"planted, {name}: found by fault number {found.total()}")
+    assert found.total() > found[""]

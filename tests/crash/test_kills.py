@@ -214,7 +214,7 @@ async def _kill(served: Served, clients: list[Client], found: Counter[str]) -> N
 
 
 async def test_nothing_acknowledged_is_lost_when_the_kernel_is_killed(tmp_path, count):
-    found = await killed(tmp_path / "data", how_many("KILLS", 6), FIRST_SEED)
+    found = await killed(tmp_path / "data", how_many("KILLS", 4), FIRST_SEED)
     count(
         f"{found['kills']} kill -9, {found['acknowledged']} calls acknowledged, {found['in flight']} in "
         f"flight and asked for again with their keys, {found['checks']} checks of all that was done: 0 wrong"

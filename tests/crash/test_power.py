@@ -56,7 +56,7 @@ def write(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def test_nothing_acknowledged_is_lost_with_the_power(tmp_path, count):
-    left, seed, found = how_many("POWER_LOSSES", 100), FIRST_SEED, Counter()
+    left, seed, found = how_many("POWER_LOSSES", 60), FIRST_SEED, Counter()
     while left > 0:
         found += losses_of(tmp_path, min(left, PER_RECORDING), seed)
         left, seed = left - PER_RECORDING, seed + 1
@@ -72,8 +72,8 @@ def test_nothing_acknowledged_is_lost_with_the_power(tmp_path, count):
 def test_a_planted_fault_is_found(tmp_path, count, name, monkeypatch):
     PLANTED_FOR_POWER[name](monkeypatch)
     found: Counter[str] = Counter()
-    for seed in range(1, 4):
-        found += losses_of(tmp_path, how_many("PLANTED_LOSSES", 100), seed)
+    for seed in range(1, 6):
+        found += losses_of(tmp_path, how_many("PLANTED_LOSSES", 60), seed)
         if found.total() > found[""] + found["whole"]:
             break
     del found["whole"]
