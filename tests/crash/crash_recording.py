@@ -202,7 +202,7 @@ async def _check_agent(recording: Recording, kernel: Any, name: str, token: str,
         return f"neither before nor after {last.key}, {difference(found, last.seen)}"
     again = await outcome(kernel, token, last.call, last.key)
     if again != last.outcome:
-        return f"{last.key} is answered otherwise when it is asked for again, {difference(again, last.outcome)}"
+        return f"{last.key} is answered otherwise when asked for again, {difference(again, last.outcome)}"
     if await seen(kernel, name, token) != last.seen:
         return f"{last.key} was done twice, or not at all"
     return ""
