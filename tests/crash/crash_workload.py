@@ -92,9 +92,12 @@ def _operator(rng: Random) -> Iterator[sc.SystemCall]:
 
 
 async def outcome(kernel: Kernel, token: str, call: sc.SystemCall, key: str) -> bytes:
-    """A reply, or an error that says that nothing happened, as bytes."""
+    """A reply, or an error that says that nothing happened, as bytes.
+
+    Not those of the wire, which may leave out a field that has its default, or not.
+    """
     try:
-        return wire.encode(await kernel.trap(token, call, key=key))
+        return repr(await kernel.trap(token, call, key=key)).encode()
     except AiosError as error:
         return wire.encode(error.to_reply())
 
