@@ -4,14 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aios.abi.messages import Delta, Sampling, ToolSpec
-from aios.drivers.engine_answer import Answer, StopStrings
+from aios.drivers.engine_answer import Answer, Answers, StopStrings
 from aios.drivers.models.chat import ChatFormat
 
 _TOOL = ToolSpec("add", "adds", {"type": "object", "properties": {"x": {"type": "integer"}}})
 
 
 def answer(chat: ChatFormat, sampling: Sampling, window: int = 300) -> Answer:
-    return Answer(chat, [_TOOL], [_TOOL], [chat.bos_id, chat.controls["<|assistant|>"]], sampling, window)
+    prompt = [chat.bos_id, chat.controls["<|assistant|>"]]
+    return Answers(chat, window).begin(prompt, sampling, [_TOOL], [_TOOL])
 
 
 def feed(answer: Answer, tokens: list[int]) -> list[Delta]:

@@ -1,5 +1,6 @@
 """The engine's promise: an interrupted generation gives the tokens of an uninterrupted one, always."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -31,7 +32,7 @@ from aios.drivers.models.decoder import Decoder
 from aios.drivers.models.kv_row import BLOCK
 
 _TOOLS = (
-    ToolSpec("add", "adds two numbers", {"type": "object", "properties": {"x": {"type": "integer"}}}),
+    ToolSpec("add", "adds two numbers", {"type": "object", "properties": {"x": {"type": "string"}}}),
     ToolSpec("note", "keeps a note", {"type": "object", "properties": {"text": {"type": "string"}}}),
 )
 _WORDS = [
@@ -188,11 +189,34 @@ def run_interrupted(
             bench.slices[run] = 0
             bench.submit(run, jobs[run], bench.parked.pop(run, None))
         bench.step()
+        assert not bench.failed
         for run, quantum in enumerate(quanta):
             if bench.slices.get(run, 0) >= quantum and run not in bench.finished and run not in idle:
                 bench.take(bench.engine.obey(Preempt(run)))
                 assert run in bench.parked
                 idle.append(run)
+
+
+def test_an_answer_by_a_schema_is_interrupted_exactly(decoder: Decoder, model_folder: Path) -> None:
+    plain = ChatFormat(model_folder / "tokenizer.model")
+    add = ToolSpec("add", "", {"properties": {"x": {"type": "integer"}}, "required": ["x"]})
+    schema = {"type": "array", "items": {"type": "string", "maxLength": 12}, "minItems": 2}
+    jobs = [
+        Generation(
+            (Message("user", "hello"),),
+            (add,) if index % 2 else (),
+            Sampling(temperature=1.0, seed=index, max_tokens=60),
+            "required" if index % 2 else "auto",
+            None if index % 2 else schema,
+        )
+        for index in range(6)
+    ]
+    bench = Bench(decoder, plain, 3, 1 << 24, 1 << 24)
+    run_interrupted(bench, jobs, [2, 3, 4, 5, 6, 7], 3, Random(1))
+    for run, each in enumerate(jobs):
+        found = Bench(decoder, plain, 1, 0, 0).run(each)
+        assert same(bench.finished[run], found)
+        assert found.tool_calls if run % 2 else len(json.loads(found.text)) >= 2
 
 
 def test_the_real_model_is_interrupted_exactly() -> None:
@@ -298,7 +322,7 @@ def test_what_it_cannot_do_is_refused_before_anything_runs(decoder: Decoder, cha
     jobs = {
         1: Generation((Message("user", "the weather " * 200),)),
         2: Generation((Message("user", "x" * 5_000_000),)),
-        3: Generation((Message("user", "hello"),), response_schema={"type": "object"}),
+        3: Generation((Message("user", "hello"),), response_schema={"enum": []}),
         4: Generation((Message("user", "hello"),), (bad,)),
     }
     for run, each in jobs.items():

@@ -297,7 +297,7 @@ async def test_what_cannot_be_done_is_refused_and_hurts_nobody(driver: EmbeddedD
     odd = Message("assistant", tool_calls=(ToolCall("1", "f", {"x": object()}),))
     refused = [
         (Generation((Message("user", "x" * 5_000_000),)), ContextOverflow),
-        (Generation((_QUESTION,), response_schema={"type": "object"}), InvalidArgument),
+        (Generation((_QUESTION,), response_schema={"enum": []}), InvalidArgument),
         (Generation((Message("user", "lone \ud800 surrogate"),)), InvalidArgument),
         (Generation((_QUESTION, odd)), InvalidArgument),
     ]

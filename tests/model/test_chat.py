@@ -11,8 +11,9 @@ import aios.drivers.models
 from aios.abi.messages import Message, ToolCall, ToolSpec
 from aios.bench.runner import perfect
 from aios.bench.tasks import generate
-from aios.drivers.models.call_grammar import CallGrammar
 from aios.drivers.models.chat import CONTROLS, ChatFormat
+from aios.drivers.models.reply_grammar import ReplyGrammar
+from aios.drivers.models.schema_grammar import SchemaGrammars
 from aios.drivers.models.schema_text import tool_line
 from aios.drivers.toolbox import BUILTIN
 
@@ -45,11 +46,12 @@ GRAMMAR_TASKS = 60
 @pytest.mark.parametrize("split", ["train", "heldout"])
 def test_the_grammar_of_calls_lets_a_perfect_assistant_speak(split):
     specs = {tool.spec.name: tool.spec for tool in BUILTIN}
+    grammars = SchemaGrammars(CHAT)
     for seed in range(GRAMMAR_TASKS):
         task = generate(seed, split)
         for message in perfect(task)[0]:
             if message.role == "assistant":
-                grammar = CallGrammar(CHAT, task.specs(specs))
+                grammar = ReplyGrammar(CHAT, grammars, task.specs(specs))
                 for token in CHAT.encode_turn(message)[1:]:
                     logits = np.zeros(CHAT.vocab_size, np.float32)
                     grammar.restrict(logits)

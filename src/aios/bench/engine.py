@@ -6,16 +6,12 @@ engine does. Which tokens are fed is drawn from a seed, so that no answer ends e
 change the time.
 """
 
-import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aios.abi.errors import Unavailable
+from aios.bench.apart import measured_apart, print_measured
 from aios.bench.report import Spread, spread
 from aios.drivers.llm_local import EMBEDDED_MODEL
 
@@ -28,27 +24,14 @@ if TYPE_CHECKING:
 BATCHES = (1, 8, 64)
 CONTEXT = (100, 500)
 """Tokens that a row has behind it at the start: mixed, within these."""
-_BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def run(quick: bool, folder: Path = EMBEDDED_MODEL) -> dict[str, Any]:
     """Rows and goals. `errors.Unavailable` where `folder` has no model."""
-    command = [sys.executable, "-P", "-m", "aios.bench.engine", str(folder), "quick" if quick else "full"]
-    measured = subprocess.run(
-        command,
-        env=os.environ | dict.fromkeys(_BLAS_THREADS, "1"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if measured.returncode:
-        last = measured.stderr.strip().rpartition("\n")[2]
-        raise Unavailable(f"the engine could not be measured: {last}")
-    found: dict[str, Any] = json.loads(measured.stdout)
-    return found
+    return measured_apart(__name__, folder, quick)
 
 
-def measure(folder: Path, quick: bool) -> dict[str, Any]:
+def measure(folder: Path, quick: bool, seed: int = 0) -> dict[str, Any]:
     """What `run` gives, measured in this process."""
     from aios.drivers.models.chat import ChatFormat
     from aios.drivers.models.decoder import Decoder
@@ -97,7 +80,7 @@ def _decoding(
     import numpy as np
 
     from aios.abi.messages import Sampling
-    from aios.drivers.engine_answer import Answer
+    from aios.drivers.engine_answer import Answer, Answers
 
     rng = np.random.default_rng(batch)
     window = decoder.config.max_position_embeddings
@@ -105,12 +88,12 @@ def _decoding(
     spoken = [token for token in range(chat.vocab_size) if chat.surface(token)]
     rows = [_filled(decoder, rng, spoken, length) for length in begun]
     lengths = list(begun)
+    made = Answers(chat, window)
     answers: list[Answer] = []
-    sampling = Sampling()
 
     def restart() -> None:
         lengths[:] = begun
-        answers[:] = [Answer(chat, (), (), (), sampling, window) for _ in rows]
+        answers[:] = [made.begin((), Sampling()) for _ in rows]
 
     def step() -> None:
         tokens = rng.choice(spoken, batch).tolist()
@@ -150,4 +133,4 @@ def _products(decoder: "Decoder", batch: int) -> Callable[[], object]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(Path(sys.argv[1]), sys.argv[2] == "quick")))
+    print_measured(measure)

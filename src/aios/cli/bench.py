@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 BENCHES = {
     "overhead": "system calls a second in process, over the socket, over HTTP, chat calls through the kernel",
     "engine": "tokens a second of the embedded core at batch 1, 8, 64, beside the matrix products alone",
+    "constrained": "2,000 answers by JSON Schemas and tool calls: share that fit, speed beside free text",
     "scale": "50 to 10,000 agents in one process: wall time, time per agent, memory",
     "memory": "how small histories are, and who leaves memory first; how fast notes are, and whether found",
     "storage": "file writes a second by 50 agents beside the store's floor, and growth to 100,000 files",
@@ -86,6 +87,11 @@ def _measure(name: str, quick: bool, seed: int, failures: Path | None) -> "Resul
             from aios.bench.report import as_result
 
             return as_result(engine.run(quick))
+        case "constrained":
+            from aios.bench import constrained
+            from aios.bench.report import as_result
+
+            return as_result(constrained.run(quick, seed))
         case "scale":
             from aios.bench import scale
 

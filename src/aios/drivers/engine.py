@@ -241,16 +241,17 @@ class Engine:
         return 1
 
     def _choose(self, run: Run, logits: Floats, events: list[RunEvent]) -> None:
-        token = run.answer.choose(logits)
+        try:
+            token = run.answer.choose(logits)
+            deltas = run.answer.add(token)
+        except AiosError as error:
+            self._fail(run, error, events)
+            return
+        except UNREADABLE as error:
+            self._fail(run, InvalidArgument(f"a tool's parameters are no JSON Schema: {error!r}"), events)
+            return
         run.next_token = token
         self._tokens += 1
-        try:
-            deltas = run.answer.add(token)
-        except UNREADABLE as error:
-            self._release(run)
-            sentence = f"a tool's parameters are no JSON Schema: {error!r}"
-            events.append(Failed(run.id, InvalidArgument(sentence).to_reply()))
-            return
         ended = run.answer.finish_reason is not None
         if run.answer.num_tokens <= run.replayed and not ended:
             return
@@ -261,6 +262,10 @@ class Engine:
             self._release(run)
         elif run.leaving:
             events.append(self._park(run))
+
+    def _fail(self, run: Run, error: AiosError, events: list[RunEvent]) -> None:
+        self._release(run)
+        events.append(Failed(run.id, error.to_reply()))
 
     def _park(self, run: Run) -> Parked:
         del self._running[run.id]

@@ -6,14 +6,24 @@ Owns where an answer ends and what text may be shown. It knows nothing of weight
 from collections.abc import Sequence
 
 import numpy as np
-from msgspec import structs
 from numpy.typing import NDArray
 
-from aios.abi.messages import Delta, FinishReason, Sampling, TokenLogprob, ToolCall, ToolSpec, Usage
+from aios.abi.messages import (
+    Delta,
+    FinishReason,
+    JsonSchema,
+    Sampling,
+    TokenLogprob,
+    ToolCall,
+    ToolSpec,
+    Usage,
+)
 from aios.drivers.llm import Finished
-from aios.drivers.models.call_grammar import CallGrammar
 from aios.drivers.models.chat import ChatFormat
+from aios.drivers.models.closing import Closing, WayOut
+from aios.drivers.models.reply_grammar import ReplyGrammar
 from aios.drivers.models.sampling import Floats, Sampler, log_softmax
+from aios.drivers.models.schema_grammar import SchemaGrammars
 
 
 class StopStrings:
@@ -50,13 +60,14 @@ class StopStrings:
 
 
 class Answer:
-    """The answer to one prompt. Of the `tools` in view it may call those of `callable_tools`."""
+    """The answer to one prompt with `tools` in view: what `grammar` allows, and `closing` ends in time."""
 
     def __init__(
         self,
         chat: ChatFormat,
         tools: Sequence[ToolSpec],
-        callable_tools: Sequence[ToolSpec],
+        grammar: ReplyGrammar,
+        closing: Closing,
         prompt: Sequence[int],
         sampling: Sampling,
         window: int,
@@ -69,7 +80,7 @@ class Answer:
         self.finish_reason: FinishReason | None = None
         """Why it ended; None while it grows."""
         self._parser = chat.parser(tools, prompt)
-        self.grammar = CallGrammar(chat, callable_tools)
+        self.grammar, self._closing = grammar, closing
         for token in chat.begun(prompt):
             self.grammar.feed(token)
         self._chat = chat
@@ -86,16 +97,12 @@ class Answer:
 
     def choose(self, logits: Floats) -> int:
         """The next token. Spoils `logits`."""
-        if self._num_others is None or not self.grammar.is_text:
-            self.grammar.restrict(logits)
-            return self._sampler.choose(logits, self.num_tokens)
-        likely = log_softmax(logits)
+        likely = log_softmax(logits) if self._num_others is not None and self.grammar.is_text else None
         self.grammar.restrict(logits)
         token = self._sampler.choose(logits, self.num_tokens)
-        if self._chat.surface(token):
-            others = np.argsort(-likely, kind="stable")[: self._num_others]
-            top = tuple(self._logprob(int(other), likely) for other in others if np.isfinite(likely[other]))
-            self._unreported_logprobs.append(structs.replace(self._logprob(token, likely), top=top))
+        token = self._closing.kept(self.grammar, token, self._max_tokens - self.num_tokens)
+        if likely is not None and self._chat.surface(token):
+            self._unreported_logprobs.append(self._logprob(token, likely, self._num_others))
         return token
 
     def add(self, token: int) -> list[Delta]:
@@ -125,10 +132,15 @@ class Answer:
             tuple(self._logprobs),
         )
 
-    def _logprob(self, token: int, likely: NDArray[np.float64]) -> TokenLogprob:
+    def _logprob(
+        self, token: int, likely: NDArray[np.float64], num_others: int | None = None
+    ) -> TokenLogprob:
+        """How likely a token was, and so many of the likeliest in its place."""
+        others = np.argsort(-likely, kind="stable")[:num_others] if num_others else ()
+        top = tuple(self._logprob(int(other), likely) for other in others if np.isfinite(likely[other]))
         surface = self._chat.surface(token)
         text = surface.decode("utf-8", "replace") if surface else self._chat.name(token)
-        return TokenLogprob(text, float(likely[token]), tuple(surface))
+        return TokenLogprob(text, float(likely[token]), tuple(surface), top)
 
     def _show(self, delta: Delta, deltas: list[Delta]) -> None:
         text = self._stops.feed(delta.text)
@@ -166,3 +178,35 @@ class Answer:
         for delta in self._parser.cut():
             self._show(delta, deltas)
         self._report("" if self._stops.met else self._stops.flush(), None, deltas)
+
+
+class Answers:
+    """The answers of one model: what they share is made once."""
+
+    def __init__(self, chat: ChatFormat, window: int) -> None:
+        self._chat, self._window = chat, window
+        self._grammars = SchemaGrammars(chat)
+        self._way_out = WayOut(chat)
+
+    def begin(
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        tools: Sequence[ToolSpec] = (),
+        callable_tools: Sequence[ToolSpec] = (),
+        schema: JsonSchema | None = None,
+    ) -> Answer:
+        """An answer to `prompt`, with `tools` in view. It may call `callable_tools`, and fits `schema`.
+
+        `InvalidArgument` where no answer can fit. What it raises on parameters that are no JSON Schema is
+        Python's own.
+        """
+        grammar = ReplyGrammar(self._chat, self._grammars, callable_tools, schema)
+        closing = Closing(self._way_out, _reach(callable_tools, schema))
+        return Answer(self._chat, tools, grammar, closing, prompt, sampling, self._window)
+
+
+def _reach(tools: Sequence[ToolSpec], schema: JsonSchema | None) -> int:
+    """About how many tokens a single one can make necessary: what the longest schema asks for, in short."""
+    longest = max((len(repr(tool.parameters)) for tool in tools), default=0)
+    return 16 + (longest + (0 if schema is None else len(repr(schema)))) // 12

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from aios.abi.errors import ContextOverflow, InvalidArgument
 from aios.abi.messages import Message, ToolCall, ToolSpec
-from aios.drivers.engine_answer import Answer
+from aios.drivers.engine_answer import Answers
 from aios.drivers.engine_snapshots import Run
 from aios.drivers.llm import Generation
 from aios.drivers.models.chat import ChatFormat
@@ -22,12 +22,11 @@ class Prompts:
 
     def __init__(self, chat: ChatFormat, model: str, window: int) -> None:
         self._chat, self._model, self._window = chat, model, window
+        self._answers = Answers(chat, window)
         self._longest_token = max(len(chat.surface(token)) for token in range(chat.vocab_size))
 
     def run(self, run_id: int, job: Generation) -> Run:
         """`ContextOverflow` when no token of an answer fits, `InvalidArgument` for what can not be done."""
-        if job.response_schema is not None:
-            raise InvalidArgument(f"{self._model} does not answer by a response_schema yet; leave it out")
         if unknown := [token for token in job.sampling.logit_bias if not 0 <= token < self._chat.vocab_size]:
             raise InvalidArgument(
                 f"logit_bias names token {unknown[0]}; {self._model} has the tokens 0 to "
@@ -37,10 +36,12 @@ class Prompts:
         if len(prompt) >= self._window:
             limit = self._window - 1
             raise ContextOverflow(f"the prompt has {len(prompt)} tokens; {self._model} takes {limit}")
+        tools, schema = _callable(job), job.response_schema
         try:
-            answer = Answer(self._chat, job.tools, _callable(job), prompt, job.sampling, self._window)
+            answer = self._answers.begin(prompt, job.sampling, job.tools, tools, schema)
         except UNREADABLE as error:
-            raise InvalidArgument(f"a tool's parameters are no JSON Schema: {error!r}") from error
+            sentence = f"a tool's parameters or the response_schema are no JSON Schema: {error!r}"
+            raise InvalidArgument(sentence) from error
         return Run(run_id, prompt, answer)
 
     def encode(

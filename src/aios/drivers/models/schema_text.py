@@ -4,12 +4,20 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from aios.abi.messages import JsonSchema, ToolSpec
 
+Writing = Literal["choice", "text", "list", "json"]
+"""How a value is written: one of a few texts, text as it is, an item after the other, or as JSON."""
+
+BINDING_TEXT = frozenset({"minLength", "maxLength", "pattern"})
+"""What text as it is can be bound by."""
+
+_REMARKS = frozenset({"title", "description", "default", "examples", "deprecated", "$comment"})
+"""Keywords that bind nothing."""
 _INTEGER = re.compile(r"[+-]?\d+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -82,25 +90,65 @@ def choices_of(schema: JsonSchema) -> list[str] | None:
     return ["true", "false"] if _types(schema) == ["boolean"] else None
 
 
+def writing_of(schema: JsonSchema) -> Writing:
+    """How the values of a schema are written. What text as it is could not be bound to is written as JSON."""
+    if choices_of(schema) is not None:
+        return "choice"
+    kinds, binding = set(_types(schema)), _binding(schema)
+    if not binding and (not kinds or "string" in kinds):
+        return "text"
+    if schema.get("type") == "string" and binding <= BINDING_TEXT and "anyOf" not in schema:
+        return "text"
+    if "array" in kinds and kinds <= {"array", "null"} and binding <= {"items", "minItems", "maxItems"}:
+        least, most = num_items_of(schema)
+        is_plain = 0 <= least <= most >= 1 and writing_of(items_of(schema)) != "list"
+        return "list" if is_plain else "json"
+    return "json"
+
+
+def _binding(schema: JsonSchema) -> set[str]:
+    """The keywords of a schema, and of its options, that say more than a type."""
+    options = [_plain(option) for option in _plain(schema).get("anyOf", ())]
+    return {key for part in (_plain(schema), *options) for key in part} - _REMARKS - {"type", "anyOf"}
+
+
+def num_items_of(schema: JsonSchema) -> tuple[int, float]:
+    """How many items a list of this schema has at least and at most."""
+    schema = next((option for option in _plain(schema).get("anyOf", ()) if is_list(option)), _plain(schema))
+    return schema.get("minItems", 0), schema.get("maxItems", math.inf)
+
+
 def read_value(items: Sequence[str], schema: JsonSchema) -> Any:
     """The value that a reply wrote, in the type its schema asks for; what does not fit stays text.
 
     `items` are the written values, each after one space; only a list has other than one.
     """
     texts = [item.removeprefix(" ") for item in items]
+    if len(texts) == 1 and writing_of(schema) == "json":
+        return _read_one(texts[0], schema)
     if is_list(schema):
         inner = items_of(schema)
-        return [] if list(items) == [""] else [_read_scalar(text, inner) for text in texts]
-    if len(texts) > 1:
-        return [_read_scalar(text, {}) for text in texts]
-    return _read_scalar(texts[0], schema)
+        return [] if list(items) == [""] else [_read_one(text, inner) for text in texts]
+    return [_read_one(text, {}) for text in texts] if len(texts) > 1 else _read_one(texts[0], schema)
 
 
-def _read_scalar(text: str, schema: JsonSchema) -> Any:
+def _read_one(text: str, schema: JsonSchema) -> Any:
     for value in _given(schema):
         if value_text(value) == text:
             return value
-    for kind in _types(schema):
+    if writing_of(schema) != "json":
+        return _read_word(text, _types(schema))
+    kinds = _plain(schema).get("type")
+    wanted = [kinds] if isinstance(kinds, str) else kinds
+    found = _read_json(text)
+    if found is not _NO_JSON and (wanted is None or not _KINDS[type(found)].isdisjoint(wanted)):
+        return found
+    return _read_word(text, _types(schema))
+
+
+def _read_word(text: str, kinds: Sequence[str]) -> Any:
+    """What a text means that need not be JSON: numbers as people write them, words for themselves."""
+    for kind in kinds:
         if kind == "integer" and _INTEGER.fullmatch(text) and len(text) < 1000:
             return int(text)
         if kind == "number" and _NUMBER.fullmatch(text) and len(text) < 1000:
@@ -110,9 +158,19 @@ def _read_scalar(text: str, schema: JsonSchema) -> Any:
             return text == "true"
         if kind == "null" and text == "null":
             return None
-        if kind == "object" and isinstance(found := _read_json(text), dict):
-            return found
     return text
+
+
+_NO_JSON = object()
+_KINDS: Mapping[type, frozenset[str]] = {
+    dict: frozenset({"object"}),
+    list: frozenset({"array"}),
+    str: frozenset({"string"}),
+    bool: frozenset({"boolean"}),
+    int: frozenset({"integer", "number"}),
+    float: frozenset({"number"}),
+    type(None): frozenset({"null"}),
+}
 
 
 def _read_json(text: str) -> Any:
@@ -120,7 +178,7 @@ def _read_json(text: str) -> Any:
         # Unlike the standard library it takes no lone surrogate and no NaN, which no frame could carry.
         return msgspec.json.decode(text)
     except (ValueError, RecursionError):
-        return None
+        return _NO_JSON
 
 
 def value_texts(value: Any) -> list[str]:

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aios.abi.messages import ToolSpec
-from aios.drivers.models.call_grammar import CallGrammar
+from aios.drivers.models.reply_grammar import ReplyGrammar
+from aios.drivers.models.schema_grammar import SchemaGrammars
 
 TOOLS = (
     ToolSpec(
@@ -42,7 +43,7 @@ def allowed(grammar, chat):
 
 def say(chat, tools, draw, num_tokens):
     """A reply of tokens drawn from those allowed; then calls are brought to their end as soon as may be."""
-    grammar, parser, calls = CallGrammar(chat, tools), chat.parser(tools), []
+    grammar, parser, calls = ReplyGrammar(chat, SchemaGrammars(chat), tools), chat.parser(tools), []
     for place in range(num_tokens + 400):
         tokens = allowed(grammar, chat)
         assert tokens
@@ -75,7 +76,7 @@ def test_every_call_is_valid(chat, random, num_tokens):
 
 @pytest.mark.parametrize("tools", [(), TOOLS])
 def test_only_tools_in_view_make_a_call_possible(chat, tools):
-    tokens = allowed(CallGrammar(chat, tools), chat)
+    tokens = allowed(ReplyGrammar(chat, SchemaGrammars(chat), tools), chat)
     assert (chat.controls["<|call|>"] in tokens) == bool(tools)
     assert chat.end_id in tokens
     assert not {chat.controls[f"<|{name}|>"] for name in ("arg", "val", "item")} & set(tokens)
@@ -83,7 +84,7 @@ def test_only_tools_in_view_make_a_call_possible(chat, tools):
 
 def test_a_list_of_no_choices_is_free_text(chat):
     parameters = {"type": "object", "properties": {"mode": {"enum": []}}, "required": ["mode"]}
-    grammar = CallGrammar(chat, [ToolSpec("pick", "Pick", parameters)])
+    grammar = ReplyGrammar(chat, SchemaGrammars(chat), [ToolSpec("pick", "Pick", parameters)])
     head = [chat.controls["<|call|>"], *chat.encode_text("pick")]
     for token in [*head, chat.controls["<|arg|>"], *chat.encode_text("mode"), chat.controls["<|val|>"]]:
         assert token in allowed(grammar, chat)
@@ -93,7 +94,11 @@ def test_a_list_of_no_choices_is_free_text(chat):
 
 def test_the_choices_of_a_list_that_may_be_null_are_kept(chat):
     days = {"anyOf": [{"type": "array", "items": {"enum": ["mon", "tue"]}}, {"type": "null"}]}
-    grammar = CallGrammar(chat, [ToolSpec("pick", "Pick", {"type": "object", "properties": {"days": days}})])
+    grammar = ReplyGrammar(
+        chat,
+        SchemaGrammars(chat),
+        [ToolSpec("pick", "Pick", {"type": "object", "properties": {"days": days}})],
+    )
     head = [chat.controls["<|call|>"], *chat.encode_text("pick")]
     for token in [*head, chat.controls["<|arg|>"], *chat.encode_text("days"), chat.controls["<|val|>"]]:
         grammar.feed(token)

@@ -1,0 +1,143 @@
+"""The end of a reply that has to be whole: brought to it before its limit of tokens cuts it off.
+
+A grammar alone keeps a reply right as far as it goes; with too few tokens left it would be cut inside a
+string or a call. So before each token that could lead too far, a short way to the end is measured, and taken
+when a longer one would not fit any more.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aios.drivers.models.chat import ChatFormat
+from aios.drivers.models.reply_grammar import ReplyGrammar
+
+Ranks = NDArray[np.float32]
+
+
+_STEP = 6
+"""The highest rank of a token that brings the end nearer by itself."""
+_FAR = 9
+
+
+class WayOut:
+    """Finds short ways to the end of a reply of one model's tokens.
+
+    Of the tokens that may come next it takes the one of the lowest rank: punctuation that closes, before what
+    goes on, before what opens. Inside a string only its end closes, and brackets are text like any other;
+    where nothing is quoted only symbols close.
+    """
+
+    def __init__(self, chat: ChatFormat) -> None:
+        surfaces = [chat.surface(token) for token in range(chat.vocab_size)]
+        self._outside = _with_symbols(chat, [_rank(surface) for surface in surfaces])
+        self._inside = _with_symbols(chat, [_rank_in_text(surface) for surface in surfaces])
+        self._plain = _with_symbols(chat, [_FAR - len(surface) / 64 for surface in surfaces])
+        self._letters = [token for token, surface in enumerate(surfaces) if surface in (b"q", b"Q")]
+        self._signs = [token for token, surface in enumerate(surfaces) if surface in (b"]", b"}", b",")]
+        kinds = [
+            [token for token, surface in enumerate(surfaces) if is_kind(surface[:1])]
+            for is_kind in (bytes.isdigit, bytes.islower, bytes.isupper, _is_sign)
+        ]
+        self._kinds = [np.array(kind) for kind in kinds if kind]
+
+    def find(self, grammar: ReplyGrammar, most: int) -> list[int] | None:
+        """Tokens that end the reply from here on, `most` at most; None where no such way was found."""
+        twin, way = grammar.hurried(), list[int]()
+        while len(way) < most:
+            token = self._next(twin)
+            way.append(token)
+            twin.feed(token)
+            if not self._outside[token]:
+                return way
+        return None
+
+    def _next(self, grammar: ReplyGrammar) -> int:
+        ranks = self._allowed(grammar)
+        best = int(ranks.argmin())
+        if ranks[best] <= _STEP:
+            return best
+        # Text that may not end here may after a digit, or a capital: try one of each kind.
+        for kind in self._kinds:
+            token = int(kind[ranks[kind].argmin()])
+            if np.isfinite(ranks[token]) and token != best:
+                after = grammar.hurried()
+                after.feed(token)
+                if self._allowed(after).min() <= _STEP:
+                    return token
+        return best
+
+    def _allowed(self, grammar: ReplyGrammar) -> Ranks:
+        """The ranks of the tokens that may come next; infinite for the others."""
+        mask = grammar.allowed()
+        if not grammar.is_quoted:
+            ranks = self._plain
+        else:
+            is_inside = mask[self._letters].any() and mask[self._signs].any()
+            ranks = self._inside if is_inside else self._outside
+        return np.where(mask, ranks, np.float32(np.inf))
+
+
+def _with_symbols(chat: ChatFormat, ranks: list[float]) -> Ranks:
+    out = np.array(ranks, np.float32)
+    for symbol, rank in (("end", 0), ("val", 1), ("arg", 6), ("item", 90), ("call", 91)):
+        out[chat.controls[f"<|{symbol}|>"]] = rank
+    return out
+
+
+def _rank(surface: bytes) -> float:
+    if not surface:
+        return 99
+    if not surface.strip(b'"]}'):
+        return 3 - len(surface) / 8
+    if surface.startswith((b"]", b"}")):
+        return 4
+    if surface.startswith(b","):
+        return 5
+    if surface[:1].isdigit():
+        return _FAR + 1 + len(surface)
+    return 30 if surface[:1] in b"{[\\" else _FAR - len(surface) / 64
+
+
+def _rank_in_text(surface: bytes) -> float:
+    if not surface:
+        return 99
+    if surface.startswith(b'"'):
+        return _rank(surface) if not surface.strip(b'"]}') else 5
+    return 30 if surface.startswith(b"\\") else _FAR - len(surface) / 64
+
+
+def _is_sign(first: bytes) -> bool:
+    return bool(first) and not first.isalnum()
+
+
+class Closing:
+    """Keeps one reply within its limit. `reach` is how many tokens one token may make necessary."""
+
+    def __init__(self, way_out: WayOut, reach: int) -> None:
+        self._way_out, self._reach = way_out, reach
+        self._way: list[int] = []
+        """Taken from here on, the last first."""
+        self._num_free = 0
+        """Tokens until one could lead too far."""
+
+    def kept(self, grammar: ReplyGrammar, token: int, left: int) -> int:
+        """`token`, or what must come in its place, where `left` tokens may come with this one."""
+        if self._way:
+            return self._way.pop()
+        self._num_free -= 1
+        if self._num_free >= 0:
+            return token
+        after = grammar.hurried()
+        after.feed(token)
+        if not after.is_bound:
+            return token
+        way = self._way_out.find(after, left - 1)
+        if way is not None:
+            self._num_free = max(0, left - 1 - len(way) - 2 * self._reach) // 4
+            return token
+        way = self._way_out.find(grammar, left) if grammar.is_bound else None
+        if way is None:
+            self._num_free = left // 8  # There may be one again when more of it is said.
+            return token
+        self._way = way[::-1]
+        return self._way.pop()
