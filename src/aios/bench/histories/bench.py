@@ -26,9 +26,9 @@ from aios.kernel.histories.schema import STEPS
 
 BUDGETS = (0.10, 0.25, 0.50)
 """Of the bytes of all nodes."""
-JUDGED = (1, 24)
-"""Agents at a time, by which the goals go: one after the other, as the runs were recorded; and as many as a
-tenth of all has room for. Of more it has not, and then nobody can tell who comes next (but Belady)."""
+JUDGED = (1, 8, 24)
+"""Agents at a time, by which the goals go: from one after the other, as the runs were recorded, to as many
+as a tenth of all has room for. Of more it has not, and then nobody can tell who comes next (but Belady)."""
 WIDTHS = (1, 8, 24, 50, 200)
 QUICK_WIDTHS = (1,)
 QUICK_RUNS = 60
