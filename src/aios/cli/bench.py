@@ -38,6 +38,10 @@ def bench(
     only: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="schedule: this experiment; may be repeated.")
     ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="schedule: of what is run for three seeds, so many.", min=1),
+    ] = None,
     wire: Annotated[bool, typer.Option("--wire", help="schedule: over the wire, too, in real time.")] = False,
     embedded: Annotated[
         bool, typer.Option("--embedded", help="schedule: on the embedded model, too, in real time.")
@@ -66,7 +70,7 @@ def bench(
 
     with errors_told(json=json):
         if name == "schedule":
-            result = _schedule(quick, seed, out, only or (), wire=wire, embedded=embedded)
+            result = _schedule(quick, seed, out, only or (), seeds, wire=wire, embedded=embedded)
         else:
             result = _measure(name, quick, seed, failures)
     where = environment()
@@ -111,11 +115,18 @@ def _measure(name: str, quick: bool, seed: int, failures: Path | None) -> "Resul
 
 
 def _schedule(
-    quick: bool, seed: int, out: Path | None, only: Sequence[str], *, wire: bool, embedded: bool
+    quick: bool,
+    seed: int,
+    out: Path | None,
+    only: Sequence[str],
+    num_seeds: int | None,
+    *,
+    wire: bool,
+    embedded: bool,
 ) -> "Result":
     from aios.bench.schedule import runner
 
-    return runner.run(quick, seed, _say, out, only, wire=wire, embedded=embedded)
+    return runner.run(quick, seed, _say, out, only, wire=wire, embedded=embedded, num_seeds=num_seeds)
 
 
 def _say(line: str) -> None:

@@ -48,13 +48,23 @@ class Section(Struct):
 
 
 class Bench:
-    """Runs trials and keeps what they came to. `workers` 1 runs them in this process."""
+    """Runs trials and keeps what they came to. `workers` 1 runs them in this process.
+
+    What is run for several seeds is for `num_seeds` of them, from `seed` on; None for three, one if `quick`.
+    """
 
     def __init__(
-        self, quick: bool, seed: int, progress: Progress, out: Path | None = None, workers: int | None = None
+        self,
+        quick: bool,
+        seed: int,
+        progress: Progress,
+        out: Path | None = None,
+        workers: int | None = None,
+        num_seeds: int | None = None,
     ) -> None:
         self.quick = quick
         self.seed = seed
+        self.num_seeds = num_seeds
         self.out = out
         self.sections: list[Section] = []
         self.goals: dict[str, Goal] = {}
@@ -75,7 +85,8 @@ class Bench:
 
     @property
     def seeds(self) -> Sequence[int]:
-        return [self.seed] if self.quick else [self.seed, self.seed + 1, self.seed + 2]
+        num_seeds = self.num_seeds or (1 if self.quick else 3)
+        return range(self.seed, self.seed + num_seeds)
 
     @property
     def rows(self) -> list[dict[str, Any]]:

@@ -43,6 +43,7 @@ def tables(section: Section, bench: Bench) -> str:
 
 def _origin(section: Section, bench: Bench) -> str:
     how = f"aios bench schedule --only {section.name} --seed {bench.seed}{' --quick' if bench.quick else ''}"
+    how += f" --seeds {bench.num_seeds}" if bench.num_seeds else ""
     where = environment()
     return (
         f"`{how}`, commit {where['commit'] or 'unknown'}, {where['cores']} cores of {where['cpu']}, "

@@ -22,15 +22,16 @@ def run(
     wire: bool = False,
     embedded: bool = False,
     workers: int | None = None,
+    num_seeds: int | None = None,
 ) -> Result:
     """`only` names experiments; `wire` and `embedded` add those in real time.
 
     Tables and plots go to `out` after each experiment, its ledgers to `out/ledgers`. `workers` is how many
-    processes run trials; None for one each core.
+    processes run trials; None for one each core. `num_seeds`: see `Bench`.
     """
     extras = [name for name, is_asked in (("wire", wire), ("embedded", embedded)) if is_asked]
     experiments = _chosen([*(only or EXPERIMENTS), *extras])
-    with Bench(quick, seed, progress, out, workers) as bench:
+    with Bench(quick, seed, progress, out, workers, num_seeds) as bench:
         for name, experiment in experiments.items():
             section = bench.begin(name, inspect.getdoc(experiment) or "")
             experiment(bench)
