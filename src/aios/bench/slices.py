@@ -100,12 +100,12 @@ async def rates(
 
 
 async def rate(calls: Sequence[Call], span_s: float) -> float:
-    """Calls a second, each of `calls` made again and again by a task of its own until the time is over."""
+    """Calls a second, each of `calls` made at least once, and again by a task of its own until time is over."""
     begin = time.perf_counter()
 
     async def repeat(call: Call) -> int:
         made = 0
-        while time.perf_counter() < begin + span_s:
+        while not made or time.perf_counter() < begin + span_s:
             await call()
             made += 1
         return made
