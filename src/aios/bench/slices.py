@@ -100,7 +100,7 @@ async def rates(
 
 
 async def rate(calls: Sequence[Call], span_s: float) -> float:
-    """Calls a second, each of `calls` made at least once, and again by a task of its own until time is over."""
+    """Calls a second: each of `calls` is made once, and again by a task of its own until the time is over."""
     begin = time.perf_counter()
 
     async def repeat(call: Call) -> int:
