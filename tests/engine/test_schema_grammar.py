@@ -12,6 +12,7 @@ from aios.abi.messages import JsonSchema, Sampling, ToolSpec
 from aios.bench.schemas import answer_schema, tool
 from aios.drivers.engine_answer import Answer, Answers
 from aios.drivers.models.chat import ChatFormat
+from aios.drivers.models.reply_grammar import ReplyGrammar
 from aios.drivers.models.schema_grammar import SchemaGrammars
 
 NUM_SCHEMAS = 40
@@ -125,6 +126,13 @@ def test_numbers_stay_within_what_readers_hold(chat: ChatFormat) -> None:
     for token in chat.encode_text(str(10**18)):
         grammar.feed(token)
     assert grammar.is_complete
+
+
+def test_free_text_is_not_copied_token_by_token(chat: ChatFormat, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ReplyGrammar, "hurried", None)
+    spec = ToolSpec("now", "", {})
+    answer = Answers(chat, 500).begin([chat.bos_id], Sampling(max_tokens=20), [spec], ())
+    assert said(answer, chat, 1).num_tokens <= 20
 
 
 def test_an_answer_without_room_for_any_end_is_cut_and_says_so(chat: ChatFormat) -> None:

@@ -13,7 +13,6 @@ from aios.drivers.models.reply_grammar import ReplyGrammar
 
 Ranks = NDArray[np.float32]
 
-
 _STEP = 6
 """The highest rank of a token that brings the end nearer by itself."""
 _FAR = 9
@@ -41,12 +40,15 @@ class WayOut:
         self._kinds = [np.array(kind) for kind in kinds if kind]
 
     def find(self, grammar: ReplyGrammar, most: int) -> list[int] | None:
-        """Tokens that end the reply from here on, `most` at most; None where no such way was found."""
-        twin, way = grammar.hurried(), list[int]()
+        """Tokens that end the reply from here on, `most` at most; None where no such way was found.
+
+        `grammar` is led along that way: give a hurried one.
+        """
+        way: list[int] = []
         while len(way) < most:
-            token = self._next(twin)
+            token = self._next(grammar)
             way.append(token)
-            twin.feed(token)
+            grammar.feed(token)
             if not self._outside[token]:
                 return way
         return None
@@ -125,17 +127,15 @@ class Closing:
         if self._way:
             return self._way.pop()
         self._num_free -= 1
-        if self._num_free >= 0:
+        if self._num_free >= 0 or not grammar.is_bound_after(token):
             return token
         after = grammar.hurried()
         after.feed(token)
-        if not after.is_bound:
-            return token
         way = self._way_out.find(after, left - 1)
         if way is not None:
             self._num_free = max(0, left - 1 - len(way) - 2 * self._reach) // 4
             return token
-        way = self._way_out.find(grammar, left) if grammar.is_bound else None
+        way = self._way_out.find(grammar.hurried(), left) if grammar.is_bound else None
         if way is None:
             self._num_free = left // 8  # There may be one again when more of it is said.
             return token

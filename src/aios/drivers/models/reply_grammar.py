@@ -85,6 +85,10 @@ class ReplyGrammar:
         """Whether the reply would be wrong if it were cut here."""
         return self._part != "text" or self._json is not None
 
+    def is_bound_after(self, token: int) -> bool:
+        """The same once `token` is taken."""
+        return token == self._call or (self.is_bound and token != self._end)
+
     def hurried(self) -> "ReplyGrammar":
         """The same place in the same reply, to go on from by itself; a call leaves out all that it may."""
         twin = copy(self)
