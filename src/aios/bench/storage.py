@@ -8,8 +8,6 @@ takes of a processor, which depends less on that.
 """
 
 import asyncio
-import gc
-import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -24,6 +22,7 @@ from msgspec import Struct
 
 from aios.abi import syscalls as sc
 from aios.bench.floor import bare_rows
+from aios.bench.idle import resident_bytes
 from aios.bench.pauses import Pauses
 from aios.bench.peer import kernel_at_once
 from aios.bench.report import Goal, Progress, Result, Spread, spread
@@ -167,8 +166,7 @@ async def _growth(pace: Pace, content: Content, pauses: Pauses, progress: Progre
         async with _agents(folder, 1) as (call,):
             await _add_notes(call, pace.num_notes, content)
         before = 0
-        gc.collect()
-        resident = _resident()
+        resident = resident_bytes()
         for size in pace.sizes:
             progress(f"storage: {size} files beside {pace.num_notes} notes")
             pauses.look(0.5)
@@ -178,8 +176,7 @@ async def _growth(pace: Pace, content: Content, pauses: Pauses, progress: Progre
                 took = time.perf_counter() - began
                 row = {"what": f"{size:,} files", "per s": round((size - before) / took)}
                 row |= await _looked(calls[0], size)
-                gc.collect()
-                row["MiB more"] = round((_resident() - resident) / 2**20, 1)
+                row["MiB more"] = round((resident_bytes() - resident) / 2**20, 1)
             row["disk MiB"] = round(_on_disk(folder) / 2**20, 1)
             row["ready s"] = round(await _ready_s(folder), 3)
             rows.append(row)
@@ -229,12 +226,6 @@ async def _ready_s(folder: Path) -> float:
         async with kernel_at_once(folder):
             found.append(time.perf_counter() - begin)
     return min(found)
-
-
-def _resident() -> int:
-    """Bytes of this process in memory."""
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _on_disk(folder: Path) -> int:

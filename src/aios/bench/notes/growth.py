@@ -5,7 +5,6 @@ needs for them, not what putting them in has left behind.
 """
 
 import asyncio
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from aios.bench.idle import resident_bytes
 from aios.bench.notes.facts import Fact, facts
 from aios.bench.notes.notebook import fill, notebook, spawn
 from aios.bench.notes.speed import search_ms, searches
@@ -63,14 +63,14 @@ def _live(folder: Path, seed: int, size: int) -> dict[str, Any]:
 async def _seen(folder: Path, seed: int, size: int) -> dict[str, Any]:
     """What a kernel is like that finds these notes."""
     some = _some(seed, size)
-    empty_mib = _resident_mib()
+    empty = resident_bytes()
     began = time.perf_counter()
     async with notebook(folder) as kernel:
         ready_s = time.perf_counter() - began
         token = await spawn(kernel, "one")
         first_s = await search_ms(kernel, token, some[0].asked["keyword"], "both") / 1000
         found = (await searches(kernel, token, some, QUESTIONS, seed))[0]
-        resident_mib = _resident_mib() - empty_mib
+        resident_mib = (resident_bytes() - empty) / 2**20
     return {
         "ready s": round(ready_s, 3),
         "first search s": round(first_s, 3),
@@ -90,11 +90,6 @@ def _disk_mib(folder: Path) -> float:
     """Of the database with its log; the reserve is no part of it."""
     files = (folder / name for name in ("aios.db", "aios.db-wal", "aios.db-shm"))
     return sum(file.stat().st_size for file in files if file.exists()) / 2**20
-
-
-def _resident_mib() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 if __name__ == "__main__":

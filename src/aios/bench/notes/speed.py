@@ -9,15 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import apsw
 from msgspec import Struct
 
 from aios.abi.syscalls import MemorySearch, SearchMode
+from aios.bench.floor import bare_rows
 from aios.bench.notes.facts import ASKED, Fact, facts
 from aios.bench.notes.notebook import Adding, fill, notebook, spawn
 from aios.bench.report import Progress, Spread, spread
 from aios.bench.slices import Call
-from aios.drivers.store import Store
 
 if TYPE_CHECKING:
     from aios.kernel.kernel import Kernel
@@ -47,18 +46,12 @@ async def adds(seed: int, slices: int) -> Adds:
     """Each agent adds some notes, one after the other; then as many writers as many bare rows; and so on."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        store = Store(folder / "floor.db")
-        await store.start()
-        try:
-            await store.migrate("bare", ("CREATE TABLE bare (id INTEGER PRIMARY KEY, body BLOB NOT NULL)",))
-            async with notebook(folder / "notes") as kernel:
-                made = facts(seed)
-                agents = [await spawn(kernel, f"agent-{number}") for number in range(AGENTS)]
-                ours = [Adding(kernel, token, made) for token in agents]
-                bare = [_bare(store)] * AGENTS
-                found = [(await _rate(ours), await _rate(bare)) for _ in range(1 + slices)][1:]
-        finally:
-            await store.close()
+        async with bare_rows(folder, ROW_BYTES) as insert, notebook(folder / "notes") as kernel:
+            made = facts(seed)
+            agents = [await spawn(kernel, f"agent-{number}") for number in range(AGENTS)]
+            ours = [Adding(kernel, token, made) for token in agents]
+            bare = [insert] * AGENTS
+            found = [(await _rate(ours), await _rate(bare)) for _ in range(1 + slices)][1:]
     notes, floor = zip(*found, strict=True)
     return Adds(_quiet(notes), _quiet(floor), spread(notes), spread(floor))
 
@@ -73,15 +66,6 @@ async def _rate(calls: Sequence[Call]) -> float:
     began = time.perf_counter()
     await asyncio.gather(*map(repeat, calls))
     return ROUNDS * len(calls) / (time.perf_counter() - began)
-
-
-def _bare(store: Store) -> Call:
-    body = bytes(ROW_BYTES)
-
-    def insert(connection: apsw.Connection) -> None:
-        connection.execute("INSERT INTO bare (body) VALUES (?)", (body,))
-
-    return lambda: store.write(insert)
 
 
 def _quiet(per_second: Sequence[float]) -> float:
