@@ -24,7 +24,7 @@ class Decoder:
     def __init__(self, weights: Weights) -> None:
         self.config = config = weights.config
         self._layers, self._embedding = weights.layers, weights.embedding
-        self._unembedding = weights.unembedding
+        self._unembedding, self._identity = weights.unembedding, weights.identity
         first = weights.layers[0]
         self.widths = agreeing_widths([first.qkv, first.out, first.gate_up, first.down, weights.unembedding])
         self._turns = _rotations(config)
@@ -37,6 +37,11 @@ class Decoder:
     def load(cls, folder: Path) -> "Decoder":
         """Read a model from `folder`. `errors.Unavailable` where there is none that fits."""
         return cls(load_weights(folder))
+
+    @property
+    def identity(self) -> str:
+        """What tells this model from others: rows of one mean nothing to another."""
+        return self._identity
 
     @property
     def matrices(self) -> list[Floats]:

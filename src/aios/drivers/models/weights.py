@@ -13,6 +13,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from aios.abi.errors import Unavailable
+from aios.drivers.models.identity import identity_of
 
 Floats = NDArray[np.float32]
 
@@ -57,6 +58,8 @@ class Weights:
     layers: tuple[Layer, ...]
     unembedding: Floats
     """(hidden, vocabulary), the final norm's gain folded in."""
+    identity: str
+    """Of the files and of how they are computed with (`identity_of`)."""
 
 
 def load_config(folder: Path) -> DecoderConfig:
@@ -73,14 +76,15 @@ def load_weights(folder: Path) -> Weights:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    config = load_config(folder)
+    config, file = load_config(folder), folder / "model.safetensors"
     try:
-        return _arrange(config, load_file(folder / "model.safetensors"))
+        identity = identity_of([folder / "config.json", file], "numpy-float32-cpu")
+        return _arrange(config, load_file(file), identity)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise Unavailable(f"the weights in {folder} can't be used: {error!r}") from None
 
 
-def _arrange(config: DecoderConfig, tensors: dict[str, NDArray[Any]]) -> Weights:
+def _arrange(config: DecoderConfig, tensors: dict[str, NDArray[Any]], identity: str) -> Weights:
     def take(name: str, *shape: int) -> Floats:
         found = tensors[name]
         if found.shape != shape:
@@ -91,7 +95,7 @@ def _arrange(config: DecoderConfig, tensors: dict[str, NDArray[Any]]) -> Weights
     embedding = take("model.embed_tokens.weight", config.vocab_size, hidden)
     layers = tuple(_layer(config, take, f"model.layers.{i}.") for i in range(config.num_hidden_layers))
     gain = take("model.norm.weight", hidden)
-    return Weights(config, embedding, layers, np.ascontiguousarray((embedding * gain).T))
+    return Weights(config, embedding, layers, np.ascontiguousarray((embedding * gain).T), identity)
 
 
 def _layer(config: DecoderConfig, take: Any, name: str) -> Layer:
