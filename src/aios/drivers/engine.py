@@ -7,12 +7,11 @@ pipe and no event loop: whoever drives it takes `turn`s while there is work and 
 
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 import numpy as np
 
-from aios.abi.errors import AiosError, InvalidArgument, Overloaded, Unavailable
+from aios.abi.errors import AiosError, InvalidArgument, Overloaded
 from aios.drivers.engine_frames import (
     Cancel,
     Command,
@@ -29,17 +28,13 @@ from aios.drivers.engine_frames import (
     RunEvent,
     Submit,
 )
+from aios.drivers.engine_models import load_model
 from aios.drivers.engine_prompts import UNREADABLE, Prompts
 from aios.drivers.engine_snapshots import Run, SnapshotStore
 from aios.drivers.llm import Generation, Snapshot
-from aios.drivers.models.chat import ChatFormat
-from aios.drivers.models.decoder import Decoder
-from aios.drivers.models.kv_row import BLOCK, KVRow
+from aios.drivers.models.kv_row import BLOCK
+from aios.drivers.models.model import Chat, Floats, Model, Row
 from aios.drivers.models.prefix_cache import PrefixCache, key_after
-from aios.drivers.models.weights import Floats
-
-_SPOKEN = ("<|call|>", "<|arg|>", "<|val|>", "<|item|>", "<|end|>")
-"""The control symbols that make sense in an answer; no other is ever chosen."""
 
 
 class Engine:
@@ -47,8 +42,8 @@ class Engine:
 
     def __init__(
         self,
-        decoder: Decoder,
-        chat: ChatFormat,
+        decoder: Model[Any],
+        chat: Chat,
         *,
         model: str,
         slots: int,
@@ -62,9 +57,8 @@ class Engine:
         self._free = [decoder.new_row() for _ in range(slots)]
         self._waiting: deque[Run] = deque()
         self._running: dict[int, Run] = {}
-        spoken = {chat.controls[symbol] for symbol in _SPOKEN}
         silent = [
-            token for token in range(chat.vocab_size) if not chat.surface(token) and token not in spoken
+            token for token in range(chat.vocab_size) if not chat.surface(token) and token not in chat.spoken
         ]
         self._never = np.array([*silent, *range(chat.vocab_size, decoder.config.vocab_size)])
         self._steps = self._tokens = self._prefilled = self._cached = self._switches = self._replays = 0
@@ -72,17 +66,8 @@ class Engine:
     @classmethod
     def load(cls, command: Load) -> "Engine":
         """Read model and tokenizer. `Unavailable` where they are missing or do not go together."""
-        folder = Path(command.folder)
-        decoder = Decoder.load(folder)
-        try:
-            chat = ChatFormat(folder / "tokenizer.model")
-        except (OSError, ValueError) as error:
-            raise Unavailable(f"the tokenizer in {folder} can't be used: {error}") from None
-        if chat.vocab_size > decoder.config.vocab_size:
-            raise Unavailable(f"the tokenizer in {folder} has more tokens than the model")
         return cls(
-            decoder,
-            chat,
+            *load_model(command),
             model=command.model,
             slots=command.slots,
             cache_bytes=command.cache_bytes,
@@ -216,7 +201,7 @@ class Engine:
             while blocks and run.next_token < 0 and run.row is not None:
                 blocks -= self._prefill_block(run, run.row, events)
 
-    def _prefill_block(self, run: Run, row: KVRow, events: list[RunEvent]) -> int:
+    def _prefill_block(self, run: Run, row: Row, events: list[RunEvent]) -> int:
         """Fill the next block of a prompt; 1 if it had to be computed, 0 if the cache had it."""
         tokens = run.prompt[run.length : run.length + BLOCK]
         last = run.length + len(tokens) == len(run.prompt)

@@ -19,9 +19,8 @@ from aios.abi.messages import (
     Usage,
 )
 from aios.drivers.llm import Finished
-from aios.drivers.models.chat import ChatFormat
 from aios.drivers.models.closing import Closing, WayOut
-from aios.drivers.models.reply_grammar import ReplyGrammar
+from aios.drivers.models.model import Chat, Grammar
 from aios.drivers.models.sampling import Floats, Sampler, log_softmax
 from aios.drivers.models.schema_grammar import SchemaGrammars
 
@@ -64,9 +63,9 @@ class Answer:
 
     def __init__(
         self,
-        chat: ChatFormat,
+        chat: Chat,
         tools: Sequence[ToolSpec],
-        grammar: ReplyGrammar,
+        grammar: Grammar,
         closing: Closing,
         prompt: Sequence[int],
         sampling: Sampling,
@@ -183,7 +182,7 @@ class Answer:
 class Answers:
     """The answers of one model: what they share is made once."""
 
-    def __init__(self, chat: ChatFormat, window: int) -> None:
+    def __init__(self, chat: Chat, window: int) -> None:
         self._chat, self._window = chat, window
         self._grammars = SchemaGrammars(chat)
         self._way_out = WayOut(chat)
@@ -201,7 +200,7 @@ class Answers:
         `InvalidArgument` where no answer can fit. What it raises on parameters that are no JSON Schema is
         Python's own.
         """
-        grammar = ReplyGrammar(self._chat, self._grammars, callable_tools, schema)
+        grammar = self._chat.grammar(self._grammars, callable_tools, schema)
         closing = Closing(self._way_out, _reach(callable_tools, schema))
         return Answer(self._chat, tools, grammar, closing, prompt, sampling, self._window)
 

@@ -10,7 +10,7 @@ from aios.abi.messages import Message, ToolCall, ToolSpec
 from aios.drivers.engine_answer import Answers
 from aios.drivers.engine_snapshots import Run
 from aios.drivers.llm import Generation
-from aios.drivers.models.chat import ChatFormat
+from aios.drivers.models.model import Chat
 from aios.drivers.models.schema_text import choices_of, is_list, items_of, tool_line, value_texts
 
 UNREADABLE = (TypeError, AttributeError, ValueError, KeyError, IndexError, RecursionError)
@@ -20,7 +20,7 @@ UNREADABLE = (TypeError, AttributeError, ValueError, KeyError, IndexError, Recur
 class Prompts:
     """The runs of one model."""
 
-    def __init__(self, chat: ChatFormat, model: str, window: int) -> None:
+    def __init__(self, chat: Chat, model: str, window: int) -> None:
         self._chat, self._model, self._window = chat, model, window
         self._answers = Answers(chat, window)
         self._longest_token = max(len(chat.surface(token)) for token in range(chat.vocab_size))

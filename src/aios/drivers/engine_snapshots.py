@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from aios.drivers.engine_answer import Answer
 from aios.drivers.llm import Snapshot
-from aios.drivers.models.kv_row import BLOCK, KVRow
+from aios.drivers.models.kv_row import BLOCK
+from aios.drivers.models.model import KeysValues, Row
 from aios.drivers.models.prefix_cache import ROOT, Block, PrefixCache
-from aios.drivers.models.weights import Floats
 
 
 @dataclass(slots=True, eq=False)
@@ -25,7 +25,7 @@ class Run:
     answer: Answer
     replayed: int = 0
     """Tokens that an earlier life has already shown."""
-    row: KVRow | None = None
+    row: Row | None = None
     length: int = 0
     """Positions of the row that are filled."""
     next_token: int = -1
@@ -36,10 +36,10 @@ class Run:
     slice_tokens: int = 0
     leaving: bool = False
     """It was told to yield while no token was there yet."""
-    tail: Floats | None = None
+    tail: KeysValues | None = None
     """Of a run without a row that has begun: keys and values after the full blocks."""
 
-    def leave_row(self) -> KVRow:
+    def leave_row(self) -> Row:
         """Copy what is needed out of the row, which is then free for another."""
         row = self.row
         assert row is not None
@@ -47,7 +47,7 @@ class Run:
         self.row = None
         return row
 
-    def enter_row(self, row: KVRow) -> None:
+    def enter_row(self, row: Row) -> None:
         """Begin in a row, or go on in it as in the row that was left."""
         self.row = row
         if self.tail is not None:

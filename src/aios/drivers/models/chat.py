@@ -7,16 +7,23 @@ import codecs
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aios.abi.messages import Delta, Message, ToolCall, ToolSpec
+from aios.abi.messages import Delta, JsonSchema, Message, ToolCall, ToolSpec
 from aios.drivers.models.schema_text import read_value, tool_line, value_texts
+
+if TYPE_CHECKING:
+    from aios.drivers.models.reply_grammar import ReplyGrammar
+    from aios.drivers.models.schema_grammar import SchemaGrammars
 
 CONTROLS = (
     *("<|system|>", "<|tools|>", "<|user|>", "<|assistant|>", "<|tool|>"),
     *("<|call|>", "<|arg|>", "<|val|>", "<|item|>", "<|end|>"),
 )
 """Symbols that mark the parts of a conversation; text can never encode to one of them."""
+
+_SPOKEN = {"<|end|>": 0.0, "<|val|>": 1.0, "<|arg|>": 6.0, "<|item|>": 90.0, "<|call|>": 91.0}
+"""Those that make sense in an answer, by how far from its end they leave it (`closing`)."""
 
 _SPACE = "\u2581"  # how sentencepiece writes a space inside its pieces
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
@@ -34,6 +41,7 @@ class ChatFormat:
         self.controls = {symbol: pieces.index(symbol) for symbol in CONTROLS}
         self.bos_id, self.pad_id = pieces.index("<s>"), pieces.index("<pad>")
         self.end_id = self.controls["<|end|>"]
+        self.spoken = {self.controls[symbol]: rank for symbol, rank in _SPOKEN.items()}
         silent = {*self.controls.values(), self.bos_id, self.pad_id, pieces.index("<unk>")}
         self._surface = [b"" if i in silent else _piece_bytes(piece) for i, piece in enumerate(pieces)]
         self._space_sign = [pieces.index(f"<0x{byte:02X}>") for byte in _SPACE.encode()]
@@ -114,6 +122,15 @@ class ChatFormat:
         Calls are numbered on from the calls in the prompt, and an opened call is taken up.
         """
         return ReplyParser(self, tools, prefix_tokens)
+
+    def grammar(
+        self, grammars: "SchemaGrammars", tools: Sequence[ToolSpec], schema: JsonSchema | None = None
+    ) -> "ReplyGrammar":
+        """What may come in a reply that may call `tools`, or must be JSON that fits `schema`."""
+        # Imported here: training reads this module, and has no llguidance.
+        from aios.drivers.models.reply_grammar import ReplyGrammar
+
+        return ReplyGrammar(self, grammars, tools, schema)
 
 
 class ReplyParser:

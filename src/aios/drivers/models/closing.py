@@ -8,8 +8,7 @@ when a longer one would not fit any more.
 import numpy as np
 from numpy.typing import NDArray
 
-from aios.drivers.models.chat import ChatFormat
-from aios.drivers.models.reply_grammar import ReplyGrammar
+from aios.drivers.models.model import Chat, Grammar
 
 Ranks = NDArray[np.float32]
 
@@ -26,7 +25,8 @@ class WayOut:
     where nothing is quoted only symbols close.
     """
 
-    def __init__(self, chat: ChatFormat) -> None:
+    def __init__(self, chat: Chat) -> None:
+        self._end_id = chat.end_id
         surfaces = [chat.surface(token) for token in range(chat.vocab_size)]
         self._outside = _with_symbols(chat, [_rank(surface) for surface in surfaces])
         self._inside = _with_symbols(chat, [_rank_in_text(surface) for surface in surfaces])
@@ -39,7 +39,7 @@ class WayOut:
         ]
         self._kinds = [np.array(kind) for kind in kinds if kind]
 
-    def find(self, grammar: ReplyGrammar, most: int) -> list[int] | None:
+    def find(self, grammar: Grammar, most: int) -> list[int] | None:
         """Tokens that end the reply from here on, `most` at most; None where no such way was found.
 
         `grammar` is led along that way: give a hurried one.
@@ -49,11 +49,11 @@ class WayOut:
             token = self._next(grammar)
             way.append(token)
             grammar.feed(token)
-            if not self._outside[token]:
+            if token == self._end_id:
                 return way
         return None
 
-    def _next(self, grammar: ReplyGrammar) -> int:
+    def _next(self, grammar: Grammar) -> int:
         ranks = self._allowed(grammar)
         best = int(ranks.argmin())
         if ranks[best] <= _STEP:
@@ -68,7 +68,7 @@ class WayOut:
                     return token
         return best
 
-    def _allowed(self, grammar: ReplyGrammar) -> Ranks:
+    def _allowed(self, grammar: Grammar) -> Ranks:
         """The ranks of the tokens that may come next; infinite for the others."""
         mask = grammar.allowed()
         if not grammar.is_quoted:
@@ -79,10 +79,9 @@ class WayOut:
         return np.where(mask, ranks, np.float32(np.inf))
 
 
-def _with_symbols(chat: ChatFormat, ranks: list[float]) -> Ranks:
+def _with_symbols(chat: Chat, ranks: list[float]) -> Ranks:
     out = np.array(ranks, np.float32)
-    for symbol, rank in (("end", 0), ("val", 1), ("arg", 6), ("item", 90), ("call", 91)):
-        out[chat.controls[f"<|{symbol}|>"]] = rank
+    out[list(chat.spoken)] = list(chat.spoken.values())
     return out
 
 
@@ -122,7 +121,7 @@ class Closing:
         self._num_free = 0
         """Tokens until one could lead too far."""
 
-    def kept(self, grammar: ReplyGrammar, token: int, left: int) -> int:
+    def kept(self, grammar: Grammar, token: int, left: int) -> int:
         """`token`, or what must come in its place, where `left` tokens may come with this one."""
         if self._way:
             return self._way.pop()

@@ -44,6 +44,11 @@ class Decoder:
         return self._identity
 
     @property
+    def is_exact(self) -> bool:
+        """By construction: see above."""
+        return True
+
+    @property
     def matrices(self) -> list[Floats]:
         """The matrices of one step in the order of their use: the least work that a token takes."""
         each = [(layer.qkv, layer.out, layer.gate_up, layer.down) for layer in self._layers]

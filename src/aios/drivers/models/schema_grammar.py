@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from aios.abi.errors import InvalidArgument
 from aios.abi.messages import JsonSchema
-from aios.drivers.models.chat import ChatFormat
+from aios.drivers.models.model import Chat
 
 Mask = NDArray[np.bool_]
 
@@ -57,7 +57,7 @@ class SchemaGrammar:
 class SchemaGrammars:
     """The grammars of one model's tokens. Those of the last schemas are kept: each takes milliseconds."""
 
-    def __init__(self, chat: ChatFormat) -> None:
+    def __init__(self, chat: Chat) -> None:
         self._chat = chat
         self._tokenizer: LLTokenizer | None = None
         self._made: OrderedDict[str, SchemaGrammar] = OrderedDict()
@@ -101,7 +101,7 @@ class SchemaGrammars:
 class _Vocabulary:
     """A model's tokens in the form that llguidance reads; those that stand for nothing are special."""
 
-    def __init__(self, chat: ChatFormat) -> None:
+    def __init__(self, chat: Chat) -> None:
         self._encode = chat.encode_text
         self.eos_token_id, self.bos_token_id = chat.end_id, chat.bos_id
         ids = range(chat.vocab_size)
