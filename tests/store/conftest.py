@@ -9,10 +9,14 @@ from aios.drivers.clock import ManualClock
 from aios.drivers.store import Store
 from aios.kernel.audit import AuditLog
 from aios.kernel.config import MemoryConfig, StorageConfig
+from aios.kernel.finding.shelving import FileShelves
 from aios.kernel.grants import Grants
 from aios.kernel.groups import Groups
 from aios.kernel.memory import MemoryManager
+from aios.kernel.notes.shelving import NoteShelves
 from aios.kernel.process import Caller
+from aios.kernel.shelves.shelf import Sources
+from aios.kernel.shelves.tender import Tender
 from aios.kernel.storage import StorageManager
 
 
@@ -36,8 +40,10 @@ class Managers:
         self.audit = AuditLog(store, self.clock)
         self.groups = Groups(store, self.audit, 100)
         self.grants = Grants(store, self.audit, 100)
-        self.memory = MemoryManager(store, memory, self.clock, self.grants, self.groups)
-        self.storage = StorageManager(store, storage, self.clock)
+        sources = Sources({"notes": NoteShelves(), "files": FileShelves()})
+        self.tender = Tender(store, sources, memory.max_index_bytes)
+        self.memory = MemoryManager(store, memory, self.clock, self.grants, self.groups, self.tender)
+        self.storage = StorageManager(store, storage, self.clock, self.tender)
 
     def agent(self, principal: str = "alice") -> Agent:
         return Agent(self, principal)
@@ -46,12 +52,14 @@ class Managers:
         await self.store.start()
         for part in (self.audit, self.groups, self.grants):
             await part.start()
+        await self.tender.start()
         await self.memory.start()
         await self.storage.start()
         return self
 
     async def __aexit__(self, *exit: object) -> None:
         await self.memory.close()
+        await self.tender.close()
         await self.store.close()
 
 

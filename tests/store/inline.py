@@ -16,7 +16,10 @@ from aios.drivers.sqlite import typed
 from aios.drivers.store import Manner
 from aios.kernel.config import StorageConfig
 from aios.kernel.files import chunks, cutting, pieces, pruning, uploads
+from aios.kernel.finding.shelving import FileShelves
 from aios.kernel.process import Caller
+from aios.kernel.shelves.shelf import Source
+from aios.kernel.shelves.tender import Tender
 from aios.kernel.storage import StorageManager
 
 T = TypeVar("T")
@@ -50,13 +53,26 @@ class InlineStore:
             pass
 
 
+class Untended(Tender):
+    """Nothing goes on in the background: it notes down only what would be seen to."""
+
+    def __init__(self, store: InlineStore, source: Source, max_bytes: int) -> None:
+        super().__init__(store, source, max_bytes)
+        self.woken: list[str] = []
+
+    def wake(self, shelf: str) -> None:
+        self.woken.append(shelf)
+
+
 class InlineFiles:
     """A storage manager over such a store, on a clock that stands still."""
 
     def __init__(self, config: StorageConfig | None = None, store: InlineStore | None = None) -> None:
         self.store = store or InlineStore()
         self.clock = ManualClock()
-        self.storage = StorageManager(self.store, config or StorageConfig(), self.clock)
+        self.tender = Untended(self.store, FileShelves(), 1 << 20)
+        self.storage = StorageManager(self.store, config or StorageConfig(), self.clock, self.tender)
+        at_once(self.tender.start())
         at_once(self.storage.start())
 
     def agent(self, principal: str = "alice", pid: int = 1) -> Callable[[sc.SystemCall], Awaitable[sc.Reply]]:

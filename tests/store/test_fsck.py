@@ -75,8 +75,7 @@ async def test_what_is_whole_is_found_whole(folder):
 
 async def test_every_table_is_looked_at(folder):
     looked_at = {table for one in CHECKS for table in one.tables}
-    of_index = {name for name in tables_of(folder) if name.startswith("file_words_")}
-    unknown = tables_of(folder) - looked_at - of_index - set(OF_STORE)
+    unknown = tables_of(folder) - looked_at - set(OF_STORE)
     assert not unknown, f"add a Check for {unknown} to kernel/checking, with checksums on their rows"
 
 

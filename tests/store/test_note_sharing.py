@@ -290,6 +290,7 @@ async def test_expired_notes_are_removed_together_by_a_later_write(managers, age
     managers.clock.advance(LATE_S)
     await agent(sc.MemoryAdd(text="two"))
     await managers.memory.idle()
+    await managers.tender.idle()
     assert await num_notes(managers) == 3
     await check_counts(managers)
 

@@ -43,6 +43,9 @@ class Desk:
         self.documents: dict[str, dict[int, Document]] = {}
         self.last: Counter[str] = Counter()
 
+    def num_waiting(self, connection, shelf, stamp):
+        return self.last_stamp(connection, shelf) - stamp
+
     def last_stamp(self, connection, shelf):
         return self.last[shelf]
 

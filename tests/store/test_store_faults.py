@@ -11,7 +11,7 @@ from aios.abi import syscalls as sc
 from aios.abi.errors import OutcomeUnknown, StorageFull, Unavailable
 from aios.drivers import sqlite
 from aios.drivers.store import Store
-from aios.kernel import indexing
+from aios.kernel.shelves import tending
 from fakes.disk import Disk, broken, full, no_fault
 
 
@@ -107,15 +107,16 @@ async def test_a_disk_that_cannot_be_opened_again_is_unavailable_until_it_can(st
     assert await store.read(values) == ["before", "after"]
 
 
-async def test_a_damaged_index_of_words_stops_no_write_and_is_made_anew(tmp_path, at, monkeypatch):
+async def test_a_damaged_index_of_files_stops_no_write_and_is_made_anew(tmp_path, at, monkeypatch):
+    monkeypatch.setattr(tending, "FLUSH", 1)
     async with at(tmp_path) as managers:
-        agent = managers.agent()
-        await agent(sc.StorageWrite(path="old", content="green tea"))
-        assert (await agent(sc.StorageSearch(text="tea"))).hits
+        await managers.agent()(sc.StorageWrite(path="old", content="green tea"))
+        managers.tender.wake("files/alice")
+        await managers.tender.idle()
     other = apsw.Connection(str(tmp_path / "aios.db"))
-    other.execute("UPDATE file_words_data SET block = x'ffffffffffff'")
+    other.execute("UPDATE shelf_segments SET head = x'ff'")
+    assert other.changes() == 1
     other.close()
-    monkeypatch.setattr(indexing, "MAX_PENDING", 1)
     async with at(tmp_path) as managers:
         agent = managers.agent()
         await agent(sc.StorageWrite(path="new", content="black tea"))
@@ -134,6 +135,8 @@ from aios.kernel.grants import Grants
 from aios.kernel.groups import Groups
 from aios.kernel.memory import MemoryManager
 from aios.kernel.process import Caller
+from aios.kernel.shelves.shelf import Sources
+from aios.kernel.shelves.tender import Tender
 from aios.kernel.storage import StorageManager
 
 async def write(manager, caller, call):
@@ -146,8 +149,10 @@ async def main():
     await store.start()
     audit = AuditLog(store, SystemClock())
     grants, groups = Grants(store, audit, 1), Groups(store, audit, 1)
-    memory = MemoryManager(store, MemoryConfig(), SystemClock(), grants, groups)
-    storage = StorageManager(store, StorageConfig(), SystemClock())
+    tender = Tender(store, Sources({}), 1)
+    memory = MemoryManager(store, MemoryConfig(), SystemClock(), grants, groups, tender)
+    storage = StorageManager(store, StorageConfig(), SystemClock(), tender)
+    await tender.start()
     await memory.start()
     await storage.start()
     calls = [(memory, MemoryAdd(text="kept")), (storage, StorageAppend(path="log", content="x"))]

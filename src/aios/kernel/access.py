@@ -292,7 +292,7 @@ RULES: dict[type[sc.SystemCall], Rule] = {
     sc.StorageDelete: _thing("storage", "delete", "path"),
     sc.StorageHistory: _thing("storage", "read", "path"),
     sc.StorageRollback: _overwrite,
-    sc.StorageSearch: _thing("storage", "read"),
+    sc.StorageSearch: _thing("storage", "read", "folder"),
     sc.StorageMkdir: _thing("storage", "write", "path"),
     sc.StorageMove: _move,
     sc.StorageDiff: _thing("storage", "read", "path"),

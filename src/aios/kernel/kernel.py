@@ -28,6 +28,7 @@ from aios.kernel.dispatcher import Dispatcher
 from aios.kernel.drivers import driver_of
 from aios.kernel.effects import Effects
 from aios.kernel.explaining import Explainer
+from aios.kernel.finding.shelving import FileShelves
 from aios.kernel.flight import Flight
 from aios.kernel.generation import Generations
 from aios.kernel.grants import Grants
@@ -36,6 +37,7 @@ from aios.kernel.journal import Journal
 from aios.kernel.lifecycle import ProcessManager
 from aios.kernel.managers import Managers
 from aios.kernel.memory import MemoryManager
+from aios.kernel.notes.shelving import NoteShelves
 from aios.kernel.payers import Payers
 from aios.kernel.process import Caller, Limits, Process, ProcessTable, new_token
 from aios.kernel.scheduling.choosing import policy_of, shares
@@ -43,6 +45,8 @@ from aios.kernel.scheduling.estimates import Estimates
 from aios.kernel.scheduling.learning import Learning
 from aios.kernel.scheduling.programs import Programs
 from aios.kernel.scheduling.scheduler import Scheduler
+from aios.kernel.shelves.shelf import Sources
+from aios.kernel.shelves.tender import Tender
 from aios.kernel.storage import StorageManager
 from aios.kernel.tools import ToolManager
 
@@ -79,8 +83,15 @@ class Kernel:
         self._lifecycle = ProcessManager(
             self._processes, self._store, self.audit, clock, self._effects.new_token
         )
-        self._memory = MemoryManager(self._store, config.memory, clock, self._grants, self._groups)
-        self._storage = StorageManager(self._store, config.storage, clock)
+        self._tender = Tender(
+            self._store,
+            Sources({"notes": NoteShelves(), "files": FileShelves()}),
+            config.memory.max_index_bytes,
+        )
+        self._memory = MemoryManager(
+            self._store, config.memory, clock, self._grants, self._groups, self._tender
+        )
+        self._storage = StorageManager(self._store, config.storage, clock, self._tender)
         self._tools = ToolManager(config.tools, clock, self._calls_of, protected=[config.data])
         self._context = ContextManager(config.context.max_snapshot_bytes)
         self._cores = Cores(_cores(config, drivers))
@@ -161,6 +172,8 @@ class Kernel:
             parts.push_async_callback(self._learning.close)
             await self._payers.start()
             parts.push_async_callback(self._payers.close)
+            parts.push_async_callback(self._tender.close)
+            await self._tender.start()
             parts.push_async_callback(self._memory.close)
             await self._memory.start()
             await self._storage.start()
@@ -290,6 +303,7 @@ class Kernel:
     async def idle(self) -> None:
         """Wait until what its managers do besides calls is done, such as tending indexes."""
         await self._memory.idle()
+        await self._tender.idle()
 
     @property
     def is_storing(self) -> bool:

@@ -15,14 +15,21 @@ from aios.kernel.groups import Groups
 from aios.kernel.histories.manager import HistoryCall, HistoryManager
 from aios.kernel.notes.manager import NoteCall, NoteManager
 from aios.kernel.process import Caller
+from aios.kernel.shelves.tender import Tender
 
 
 class MemoryManager:
     def __init__(
-        self, store: Store, config: MemoryConfig, clock: Clock, grants: Grants, groups: Groups
+        self,
+        store: Store,
+        config: MemoryConfig,
+        clock: Clock,
+        grants: Grants,
+        groups: Groups,
+        tender: Tender,
     ) -> None:
         self._histories = HistoryManager(store, config, clock)
-        self._notes = NoteManager(store, config, clock, grants, groups)
+        self._notes = NoteManager(store, config, clock, grants, groups, tender)
 
     async def start(self) -> None:
         """Make the tables. Raises what `Store.migrate` raises."""

@@ -1,4 +1,4 @@
-"""STORAGE MANAGER: versioned files in the store, found by path or by words.
+"""STORAGE MANAGER: versioned files in the store, found by path, by words or by what is like them.
 
 Every call becomes one function that runs in one transaction: writes are on the disk when they are answered.
 By the time a call comes here the kernel has checked that its caller may make it.
@@ -8,9 +8,10 @@ import asyncio
 import base64
 import binascii
 import logging
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import apsw
 from msgspec import structs
@@ -19,10 +20,10 @@ from aios.abi import syscalls as sc
 from aios.abi.errors import AiosError, Internal, InvalidArgument
 from aios.drivers.clock import Clock
 from aios.drivers.store import Manner, Store
-from aios.kernel import file_search
 from aios.kernel.config import StorageConfig
 from aios.kernel.files import (
     comparing,
+    documents,
     entries,
     listing,
     locks,
@@ -38,13 +39,14 @@ from aios.kernel.files.asking import Asking
 from aios.kernel.files.chunks import Chunk, chunks_of
 from aios.kernel.files.holdings import Limits
 from aios.kernel.files.tables import moment_of
-from aios.kernel.indexing import Backlog
+from aios.kernel.finding import searching, shelving
 from aios.kernel.paths import check_folder, check_path
 from aios.kernel.process import Caller
+from aios.kernel.shelves.tender import Tender
+from aios.kernel.shelves.tending import FLUSH
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 Verb = Callable[[apsw.Connection, Asking, Any], sc.Reply]
 
 READS: dict[type[sc.SystemCall], Verb] = {
@@ -81,10 +83,12 @@ INLINE_BYTES = 64 * 1024
 
 
 class StorageManager:
-    def __init__(self, store: Store, config: StorageConfig, clock: Clock) -> None:
+    def __init__(self, store: Store, config: StorageConfig, clock: Clock, tender: Tender) -> None:
         self._store = store
         self._clock = clock
-        self._backlog = Backlog(store, file_search.index_pending)
+        self._tender = tender
+        self._untended: Counter[str] = Counter()
+        """By owner, how much was written since its shelf was seen to, in documents of a few lines."""
         self._limits = Limits(
             config.max_file_bytes,
             config.max_files,
@@ -101,7 +105,8 @@ class StorageManager:
     async def start(self) -> None:
         """Make the tables, and give up the locks of an earlier kernel. Raises what `Store.migrate` raises."""
         await self._store.migrate("files", migrating.SCHEMA)
-        await self._store.migrate("file_search", file_search.SCHEMA)
+        for shelf in await self._store.read(shelving.owners_due):
+            self._tender.wake(shelf)
         if await self._store.read(locks.is_any):
             with self._store.writing(Manner(frees=True)):
                 await self._store.write(locks.end_all)
@@ -113,22 +118,23 @@ class StorageManager:
         if verb := READS.get(type(call)):
             return await self._store.read(partial(_answered, verb, asking, call))
         match call:
-            case sc.StorageSearch(text=text, limit=limit):
-                await self._backlog.catch_up()
-                return await self._store.read(lambda c: file_search.search(c, asking.owner, text, limit))
+            case sc.StorageSearch():
+                return await self._search(asking, call)
             case sc.StorageLock():
                 return await self._lock(asking, call)
             case sc.StorageUpload():
                 await self._sweep()
             case sc.StorageAbort():
-                await self._write(partial(uploads.abort, asking=asking, call=call))
+                await self._store.write(partial(uploads.abort, asking=asking, call=call))
                 await self._sweep()
                 return sc.Done()
             case sc.StoragePrune():
                 await self._sweep()
                 return await self._prune(asking, call)
         if verb := CHANGES.get(type(call)):
-            return await self._write(partial(_answered, verb, asking, call))
+            reply = await self._store.write(partial(_answered, verb, asking, call))
+            self._wrote(asking.owner, _weight(asking, call))
+            return reply
         raise Internal(f"the storage manager was given a {type(call).__name__}")
 
     async def bind(self, caller: Caller, call: sc.SystemCall) -> sc.SystemCall:
@@ -160,7 +166,7 @@ class StorageManager:
     async def _lock(self, asking: Asking, call: sc.StorageLock) -> sc.Reply:
         self._lockers.add(asking.pid)
         try:
-            return await self._write(partial(locks.lock, asking=asking, call=call))
+            return await self._store.write(partial(locks.lock, asking=asking, call=call))
         finally:
             if asking.pid not in self._lockers:  # It ended meanwhile.
                 self._release(asking.pid)
@@ -181,7 +187,7 @@ class StorageManager:
         done = await self._store.read(partial(pruning.begin, asking=asking, call=call))
         while done.reply is None:
             work = partial(pruning.prune, asking=asking, call=call, done=done)
-            done = await self._write(work, lambda done: done.reply)
+            done = await self._store.write(work, reply=lambda done: done.reply)
         return done.reply
 
     async def _sweep(self) -> None:
@@ -190,18 +196,19 @@ class StorageManager:
         while await self._store.write(partial(uploads.sweep, moment=moment)):
             pass
 
-    async def _write(
-        self, work: Callable[[apsw.Connection], T], reply: Callable[[T], sc.Reply | None] | None = None
-    ) -> T:
-        def change(connection: apsw.Connection) -> T:
-            result = work(connection)
-            file_search.keep_up(connection)
-            return result
+    async def _search(self, asking: Asking, call: sc.StorageSearch) -> sc.FileHits:
+        query = searching.query_of(call, asking.owner, asking.now)
+        if searching.is_narrow(call):
+            chosen = await self._store.read(lambda c: searching.chosen(c, call, asking.owner))
+            query = structs.replace(query, chosen=chosen)
+        return await self._tender.search(query, partial(searching.found, call=call))
 
-        try:
-            return await self._store.write(change, reply=reply)
-        finally:
-            self._backlog.wrote()
+    def _wrote(self, owner: str, weight: int) -> None:
+        """Have the index follow in the background, now and then."""
+        self._untended[owner] += weight
+        if self._untended[owner] >= FLUSH:
+            del self._untended[owner]
+            self._tender.wake(documents.shelf_of(owner))
 
     async def _asking(self, caller: Caller, call: sc.SystemCall) -> Asking:
         return Asking(
@@ -216,6 +223,19 @@ class StorageManager:
 
 def _answered(verb: Verb, asking: Asking, call: sc.SystemCall, connection: apsw.Connection) -> sc.Reply:
     return verb(connection, asking, call)
+
+
+def _weight(asking: Asking, call: sc.SystemCall) -> int:
+    """What a change gives the index to do, in documents of a few lines; of folders it is not known."""
+    match call:
+        case sc.StorageCreate() | sc.StorageWrite() | sc.StorageAppend():
+            return 1 + sum(chunk.size for chunk in asking.content) * FLUSH // shelving.DUE_BYTES
+        case sc.StorageMove() | sc.StorageRollback() | sc.StorageDelete(deep=True):
+            return FLUSH
+        case sc.StorageCommit(size=size):
+            return 1 + min(size, shelving.INDEXED_BYTES) * FLUSH // shelving.DUE_BYTES
+        case _:
+            return 1
 
 
 async def _chunks(content: bytes) -> tuple[Chunk, ...]:
@@ -250,6 +270,9 @@ def _checked(call: sc.SystemCall) -> sc.SystemCall:
         case sc.StorageList(folder=folder, after=after):
             check_folder(folder)
             check_folder(after)
+        case sc.StorageSearch():
+            check_folder(call.folder)
+            searching.check(call)
         case sc.StorageHistory() | sc.StorageDiff() | sc.StorageRollback() | sc.StoragePrune():
             check_folder(call.path)
             return structs.replace(call, path=call.path.removesuffix("/"))

@@ -334,8 +334,37 @@ class Storage(Stubs):
         call = sc.StoragePrune(path=path, keep=keep, before=before, if_version=if_version, owner=owner)
         return await self._call(call, sc.Pruned)
 
-    async def search(self, text: str, limit: int = 10, *, owner: str | None = None) -> sc.FileHits:
-        return await self._call(sc.StorageSearch(text=text, limit=limit, owner=owner), sc.FileHits)
+    async def search(
+        self,
+        text: str = "",
+        limit: int = 10,
+        *,
+        mode: sc.SearchMode = "both",
+        folder: str = "",
+        name: str = "",
+        kind: str = "",
+        min_bytes: int = 0,
+        max_bytes: int | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        label: sc.Label | None = None,
+        owner: str | None = None,
+    ) -> sc.FileHits:
+        call = sc.StorageSearch(
+            text=text,
+            limit=limit,
+            mode=mode,
+            folder=folder,
+            name=name,
+            kind=kind,
+            min_bytes=min_bytes,
+            max_bytes=max_bytes,
+            since=since,
+            until=until,
+            label=label,
+            owner=owner,
+        )
+        return await self._call(call, sc.FileHits)
 
     async def quota(self, *, owner: str | None = None) -> sc.FileQuota:
         return await self._call(sc.StorageQuota(owner=owner), sc.FileQuota)

@@ -16,6 +16,7 @@ Limit = Annotated[int, Meta(ge=1, le=1000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400.0)]
 Moment = Annotated[float, Meta(ge=0, le=1e11)]
 """Seconds since the epoch."""
+SearchMode = Literal["both", "keyword", "meaning"]
 Encoding = Literal["utf-8", "base64"]
 Label = Literal["trusted", "untrusted"]
 """`untrusted`: what it says came from a tool, a file or a page that nobody vouches for."""

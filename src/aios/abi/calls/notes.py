@@ -1,10 +1,21 @@
 """The calls `memory.*` about notes."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from aios.abi.calls.base import Label, Limit, Moment, Name, NoteText, Reply, Source, SystemCall, Tags
+from aios.abi.calls.base import (
+    Label,
+    Limit,
+    Moment,
+    Name,
+    NoteText,
+    Reply,
+    SearchMode,
+    Source,
+    SystemCall,
+    Tags,
+)
 
 _GROUP = r"group:[A-Za-z0-9_.\-]{1,64}"
 
@@ -14,7 +25,6 @@ SearchScope = Annotated[str, Meta(max_length=70, pattern=rf"^(own|visible|privat
 """Among which notes: `own` for all of one owner, `visible` for all that the caller may see, else a scope."""
 Lifetime = Annotated[float, Meta(ge=0, le=315_360_000.0)]
 """Seconds; 0 for ever."""
-SearchMode = Literal["both", "keyword", "meaning"]
 
 MAX_PAGE = 1000
 """Notes of a page at most."""

@@ -16,6 +16,7 @@ from aios.abi.calls.base import (
     Name,
     Path,
     Reply,
+    SearchMode,
     Seconds,
     Source,
     SystemCall,
@@ -205,10 +206,29 @@ class StoragePrune(SystemCall, frozen=True):
 
 
 class StorageSearch(SystemCall, frozen=True):
-    """Find files by words in their content or path, best first."""
+    """Find files by what they and their paths say, best first. Without words in it, those changed last.
 
-    text: Annotated[str, Meta(min_length=1, max_length=4096)]
+    All conditions hold before anything is ranked, and the ranking knows nothing but the owner's files, in the
+    folder alone where one is named. Of each file the first 256 KiB are looked through.
+    """
+
+    text: Annotated[str, Meta(max_length=4096)] = ""
     limit: Limit = 10
+    mode: SearchMode = "both"
+    folder: Folder = ""
+    """Only files in this folder or below it,"""
+    name: Annotated[str, Meta(max_length=256)] = ""
+    """with this in their name. A pattern with `*`, `?` or `[a-z]` fits all of the name, one with `/` the
+    whole path. Capitals do not count."""
+    kind: Annotated[str, Meta(max_length=128)] = ""
+    """An ending such as `md`, or a media type such as `text/html` or `text/*`."""
+    min_bytes: Offset = 0
+    max_bytes: Offset | None = None
+    since: Moment | None = None
+    """Only files that were changed last at or after this moment,"""
+    until: Moment | None = None
+    """and before this one."""
+    label: Label | None = None
     owner: Name | None = None
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import apsw
 
 from aios.abi.errors import Corrupt, NotFound
-from aios.kernel import file_search
 from aios.kernel.checking.found import Check, Problem
-from aios.kernel.files import chunks, entries, holdings, pieces, states
+from aios.kernel.files import chunks, documents, entries, holdings, pieces, states
+from aios.kernel.files.entries import File
 from aios.kernel.files.holdings import ROW_BYTES, Holdings
 from aios.kernel.files.tables import SEALED, seal
 
@@ -33,6 +33,16 @@ _COUNTED = f"""
     FROM owners o
 """
 """What each owner has, as its rows say; and the moment of its newest change."""
+
+_UNFOUND = """
+    SELECT docid, owner, path FROM files
+    WHERE NOT deleted AND docid NOT IN (SELECT docid FROM file_documents)
+"""
+_UNFOUNDED = """
+    SELECT d.docid, d.owner, ifnull(f.path, d.docid) FROM file_documents d LEFT JOIN files f USING (docid)
+    WHERE f.docid IS NULL OR f.deleted OR f.owner IS NOT d.owner
+        OR stamp > (SELECT moment FROM file_owners o WHERE o.owner = d.owner)
+"""
 
 
 def _sealed(table: str, connection: apsw.Connection) -> Iterator[Problem]:
@@ -92,11 +102,26 @@ def _mend_owners(connection: apsw.Connection) -> None:
         holdings.save(connection, Holdings(*row))
 
 
-def _file_words(connection: apsw.Connection) -> Iterator[Problem]:
-    try:
-        connection.execute("SELECT count(*) FROM file_words WHERE file_words MATCH 'a'").fetchall()
-    except apsw.CorruptError:
-        yield Problem("index", "file_words", "the search index of files")
+def _documents(connection: apsw.Connection) -> Iterator[Problem]:
+    """Each file that is there is a document of its owner, and nothing else is."""
+    for sql in (_UNFOUND, _UNFOUNDED):
+        stored: Any = connection.execute(sql)
+        for _, owner, path in stored:
+            yield Problem("index", "file_documents", f"'{path}' of {owner}")
+
+
+def _mend_documents(connection: apsw.Connection) -> None:
+    lost: list[Any] = connection.execute(_UNFOUNDED).fetchall()
+    for docid, owner, _ in lost:
+        documents.drop(connection, File(docid, owner, ""))
+    unfound: list[Any] = connection.execute(_UNFOUND).fetchall()
+    for _, owner, path in unfound:
+        try:
+            file, held = entries.find(connection, owner, path), holdings.load(connection, owner)
+        except Corrupt:
+            continue  # Told of as a row.
+        documents.add(connection, file, held.next_moment(0.0))
+        holdings.save(connection, held)
 
 
 CHECKS = (
@@ -105,5 +130,5 @@ CHECKS = (
     Check(("file_pieces",), _versions),
     Check(("upload_parts",), _parts),
     Check(("file_owners",), _owners, _mend_owners),
-    Check(("files_pending", "file_words"), _file_words, file_search.index_pending),
+    Check(("file_documents",), _documents, _mend_documents),
 )

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from aios.abi.errors import Conflict, Corrupt, TooLarge
 from aios.abi.syscalls import FileVerb, Label
-from aios.kernel.files import entries, folders, holdings, pieces, sharing, states
+from aios.kernel.files import documents, entries, folders, holdings, pieces, sharing, states
 from aios.kernel.files.asking import Asking
 from aios.kernel.files.chunks import Chunk, chunks_of
 from aios.kernel.files.entries import File
@@ -121,7 +121,11 @@ class Change:
         self.held.count(num_files, num_bytes)
         if not new.deleted:
             self.held.check(self._asking.limits, has_more_files=num_files > 0)
+        if new.docid:
+            documents.drop(self._connection, new)
         new = entries.save(self._connection, new)
+        if not new.deleted:
+            documents.add(self._connection, new, new.moment)
         states.add(
             self._connection,
             State(
@@ -138,7 +142,6 @@ class Change:
             ),
         )
         pieces.add(self._connection, new.docid, new.version, content)
-        self._connection.execute("INSERT INTO files_pending (docid) VALUES (?)", (new.docid,))
         return new
 
     def _check_size(self, path: str, size: int) -> None:

@@ -102,7 +102,6 @@ def _forget(connection: apsw.Connection, file: File, oldest: int) -> int:
         sharing.end_of(connection, file)
         connection.execute("DELETE FROM file_versions WHERE docid = ?", (file.docid,))
         connection.execute("DELETE FROM files WHERE docid = ?", (file.docid,))
-        connection.execute("INSERT INTO files_pending (docid) VALUES (?)", (file.docid,))
         return num_bytes
     base = states.of(connection, file, oldest).base
     num_bytes += pieces.forget(connection, file.docid, oldest, base)

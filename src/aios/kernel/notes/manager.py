@@ -18,7 +18,6 @@ from aios.kernel.notes import rows, searching
 from aios.kernel.notes.body import Body, note_of
 from aios.kernel.notes.rows import Kept, Limits
 from aios.kernel.notes.schema import SCHEMA
-from aios.kernel.notes.shelving import NoteShelves
 from aios.kernel.notes.sight import Sight
 from aios.kernel.notes.sweeping import Sweeper
 from aios.kernel.process import Caller
@@ -44,31 +43,34 @@ PAGE_BYTES = 4 * 1024 * 1024
 
 class NoteManager:
     def __init__(
-        self, store: Store, config: MemoryConfig, clock: Clock, grants: Grants, groups: Groups
+        self,
+        store: Store,
+        config: MemoryConfig,
+        clock: Clock,
+        grants: Grants,
+        groups: Groups,
+        tender: Tender,
     ) -> None:
         self._store = store
         self._clock = clock
         self._grants = grants
         self._groups = groups
         self._limits = Limits(config.max_notes, config.max_note_bytes, config.max_note_versions)
-        self._tender = Tender(store, NoteShelves(), config.max_index_bytes)
+        self._tender = tender
         self._sweeper = Sweeper(store)
 
     async def start(self) -> None:
         """Make the tables. Raises what `Store.migrate` raises."""
-        await self._tender.start()
         await self._store.migrate("notes", SCHEMA)
         await self._sweeper.start()
 
     async def close(self) -> None:
         """Leave what goes on besides calls."""
-        await self._tender.close()
         await self._sweeper.close()
 
     async def idle(self) -> None:
         """Wait until nothing goes on besides calls."""
         await self._sweeper.idle()
-        await self._tender.idle()
 
     async def execute(self, caller: Caller, call: NoteCall) -> sc.Reply:
         """Raises what the functions of `rows` and `sight` raise."""

@@ -57,6 +57,9 @@ class NoteShelves:
             row = connection.execute("SELECT stamp FROM note_shelves WHERE shelf = ?", (shelf,))
         return row.get or 0
 
+    def num_waiting(self, connection: apsw.Connection, shelf: str, stamp: int) -> int:
+        return self.last_stamp(connection, shelf) - stamp
+
     def changed_since(
         self, connection: apsw.Connection, shelf: str, stamp: int, limit: int
     ) -> Sequence[Document]:

@@ -6,7 +6,7 @@ the locks; where the documents are is its `Source`'s to know.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
@@ -37,18 +37,46 @@ class Source(Protocol):
         """The highest that was given; 0 for none."""
         ...
 
+    def num_waiting(self, connection: apsw.Connection, shelf: str, stamp: int) -> int:
+        """How much has a higher stamp, in documents of a few lines."""
+        ...
+
     def changed_since(
         self, connection: apsw.Connection, shelf: str, stamp: int, limit: int
     ) -> Sequence[Document]:
-        """What has a higher stamp, lowest first."""
+        """What has a higher stamp, lowest first: the first of it, none only where there is none."""
         ...
 
 
+class Sources:
+    """Several as one: each has the shelves whose names begin with its own, up to `/` or `:`."""
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        self._sources = sources
+
+    def last_stamp(self, connection: apsw.Connection, shelf: str) -> int:
+        return self._of(shelf).last_stamp(connection, shelf)
+
+    def num_waiting(self, connection: apsw.Connection, shelf: str, stamp: int) -> int:
+        return self._of(shelf).num_waiting(connection, shelf, stamp)
+
+    def changed_since(
+        self, connection: apsw.Connection, shelf: str, stamp: int, limit: int
+    ) -> Sequence[Document]:
+        return self._of(shelf).changed_since(connection, shelf, stamp, limit)
+
+    def _of(self, shelf: str) -> Source:
+        return self._sources[shelf.partition("/")[0].partition(":")[0]]
+
+
 class Place(Struct, frozen=True):
-    """A shelf to be searched; what carries the mark `hidden` counts as not there."""
+    """A shelf to be searched."""
 
     shelf: str
     hidden: str | None = None
+    """What carries this mark counts as not there,"""
+    only: str | None = None
+    """and what does not carry this one."""
 
 
 class Query(Struct, frozen=True, kw_only=True):
@@ -67,7 +95,9 @@ class Query(Struct, frozen=True, kw_only=True):
     since: float = float("-inf")
     """from then on,"""
     until: float = float("inf")
-    """and before that."""
+    """and before that,"""
+    chosen: NDArray[np.int64] | None = None
+    """and of these stamps; None for any."""
 
 
 _Best = tuple[float, float, int, int]
@@ -246,6 +276,8 @@ def _part(connection: apsw.Connection, segment: Segment, is_alive: Bools, place:
     )
     if place.hidden is not None:
         is_visible = is_visible & ~segment.marked(connection, place.hidden)
+    if place.only is not None:
+        is_visible = is_visible & segment.marked(connection, place.only)
     is_wanted = is_visible
     if query.since > float("-inf"):
         is_wanted = is_wanted & (columns.times >= query.since)
@@ -255,6 +287,10 @@ def _part(connection: apsw.Connection, segment: Segment, is_alive: Bools, place:
         is_wanted = is_wanted & segment.marked(connection, mark)
     for mark in query.without:
         is_wanted = is_wanted & ~segment.marked(connection, mark)
+    if query.chosen is not None:
+        is_chosen = np.zeros(len(segment), np.bool_)
+        is_chosen[segment.places_of(query.chosen)] = True
+        is_wanted = is_wanted & is_chosen
     return Part(segment, _or_none(is_visible), _or_none(is_wanted))
 
 

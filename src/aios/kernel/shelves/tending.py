@@ -17,7 +17,7 @@ from aios.kernel.shelves.shelf import Source
 from aios.kernel.shelves.terms import MAX_PLACES, tokenizer
 
 FLUSH = 2048
-"""Stamps given since the last segment that make another worth it."""
+"""What waits since the last segment, in documents of a few lines, that makes another worth it."""
 FLUSH_LETTERS = 4 * 1024 * 1024
 """Letters of a new segment, give or take a document."""
 CAPACITY = MAX_PLACES
@@ -44,9 +44,8 @@ def plan(connection: apsw.Connection, source: Source, shelf: str) -> Plan | None
     """What is to be done first; None for nothing. Raises `tables.Damaged`."""
     kept = tables.segments_of(connection, shelf)
     covered = max((upto for _, upto in kept), default=0)
-    last = source.last_stamp(connection, shelf)
-    if last - covered >= FLUSH:
-        return _flush(connection, source, shelf, kept, last)
+    if source.num_waiting(connection, shelf, covered) >= FLUSH:
+        return _flush(connection, source, shelf, kept, covered)
     gone = tables.gone_since(connection, shelf, 0)
     if len(kept) < FEW and len(gone) < FLUSH:
         return None
@@ -65,12 +64,12 @@ def install(connection: apsw.Connection, plan: Plan) -> bool:
 
 
 def _flush(
-    connection: apsw.Connection, source: Source, shelf: str, kept: list[tuple[int, int]], last: int
+    connection: apsw.Connection, source: Source, shelf: str, kept: list[tuple[int, int]], covered: int
 ) -> Plan:
-    covered = max((upto for _, upto in kept), default=0)
-    documents = source.changed_since(connection, shelf, covered, FLUSH)
-    taken = _cut(documents)
-    upto = last if len(taken) == len(documents) < FLUSH else taken[-1].stamp
+    taken = _cut(source.changed_since(connection, shelf, covered, FLUSH))
+    upto = source.last_stamp(connection, shelf)
+    if taken and source.changed_since(connection, shelf, taken[-1].stamp, 1):
+        upto = taken[-1].stamp
     segment = build(tokenizer(connection), taken) if taken else EMPTY
     gone = tables.gone_since(connection, shelf, 0)
     buried = tuple(place for place, stamp in gone if covered < stamp <= upto)
