@@ -6,7 +6,7 @@ AGENTS ?= 50
 MINUTES ?= 110
 NANO := src/aios/drivers/models/nano
 
-.PHONY: help demo test test-long test-crash check lint types floors install dev model clean
+.PHONY: help demo test test-long test-crash test-huggingface check lint types floors install dev model clean
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -41,6 +41,14 @@ test-crash: dev  ## a thousand kill -9, ten thousand power losses, every operati
 	AIOS_CRASH_KILLS=1000 AIOS_CRASH_POWER_LOSSES=10000 AIOS_CRASH_FAULTS=1000000 AIOS_CRASH_BITS=1000 \
 	AIOS_CRASH_PLANTED_LOSSES=500 AIOS_CRASH_PLANTED_FAULTS=100 AIOS_CRASH_PLANTED_KILLS=100 $(BIN)/python -m pytest tests/crash -p no:xdist
 
+$(VENV)-huggingface/.installed: pyproject.toml | $(BIN)/python
+	$(PYTHON) -m venv $(VENV)-huggingface
+	$(VENV)-huggingface/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -e '.[dev,huggingface]'
+	@touch $@
+
+test-huggingface: $(VENV)-huggingface/.installed  ## models of Hugging Face's files with torch, beside transformers' own
+	$(VENV)-huggingface/bin/python -m pytest tests/huggingface
+
 lint: dev
 	$(BIN)/ruff check src tests training examples
 	$(BIN)/ruff format --check src tests training examples
@@ -61,4 +69,4 @@ model: $(VENV)-training/.installed  ## train the embedded model from nothing (MI
 	cp training/runs/model/model.safetensors training/runs/model/config.json $(NANO)/
 
 clean:  ## remove the virtual environment and caches
-	rm -rf $(VENV) $(VENV)-training .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-training $(VENV)-huggingface .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
