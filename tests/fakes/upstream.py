@@ -82,9 +82,11 @@ class Upstream:
                 self.asked.append(await _read_request(reader))
             except asyncio.IncompleteReadError:
                 return
-            script = self.scripts.popleft() if len(self.scripts) > 1 else self.scripts[0]
-            if not await self._answer(script, reader, writer):
+            if not await self._answer(self._script_for(self.asked[-1]), reader, writer):
                 return
+
+    def _script_for(self, asked: Asked) -> Script:
+        return self.scripts.popleft() if len(self.scripts) > 1 else self.scripts[0]
 
     async def _answer(
         self, script: Script, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

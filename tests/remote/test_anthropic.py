@@ -172,26 +172,26 @@ def test_fields_an_endpoint_chokes_on_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "samples", "forces_tools", "formats"),
+    ("model", "samples", "forces_tools", "formats", "prefills"),
     [
-        ("claude-2.1", True, True, False),
-        ("claude-3-5-sonnet-20241022", True, True, False),
-        ("claude-opus-4-20250514", True, True, False),
-        ("claude-opus-4-1@20250805", True, True, False),
-        ("anthropic.claude-sonnet-4-5-20250929-v1:0", True, True, True),
-        ("claude-sonnet-4-6", True, True, True),
-        ("claude-opus-4-7", False, True, True),
-        ("claude-opus-5", False, True, True),
-        ("claude-fable-5-1", False, False, True),
-        ("claude-opus-5-5", False, False, True),
-        ("claude-mythos-preview", False, False, True),
-        ("qwen3:8b", True, True, False),
+        ("claude-2.1", True, True, False, True),
+        ("claude-3-5-sonnet-20241022", True, True, False, True),
+        ("claude-opus-4-20250514", True, True, False, True),
+        ("claude-opus-4-1@20250805", True, True, False, True),
+        ("anthropic.claude-sonnet-4-5-20250929-v1:0", True, True, True, True),
+        ("claude-sonnet-4-6", True, True, True, False),
+        ("claude-opus-4-7", False, True, True, False),
+        ("claude-opus-5", False, True, True, False),
+        ("claude-fable-5-1", False, False, True, False),
+        ("claude-opus-5-5", False, False, True, False),
+        ("claude-mythos-preview", False, False, True, False),
+        ("qwen3:8b", True, True, False, True),
     ],
 )
 def test_what_a_model_takes_is_told_by_its_name(
-    model: str, samples: bool, forces_tools: bool, formats: bool
+    model: str, samples: bool, forces_tools: bool, formats: bool, prefills: bool
 ) -> None:
-    assert abilities(model) == Abilities(samples, forces_tools, formats)
+    assert abilities(model) == Abilities(samples, forces_tools, formats, prefills)
 
 
 def test_a_model_that_takes_no_sampling_is_sent_none() -> None:

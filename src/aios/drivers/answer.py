@@ -11,6 +11,7 @@ import msgspec
 
 from aios.abi.errors import InvalidArgument, Unavailable
 from aios.abi.messages import Delta, FinishReason, TokenLogprob, ToolCall, Usage
+from aios.drivers.continuing import NOTHING, Partial, Slice
 from aios.drivers.llm import Finished, Generation
 
 MAX_CALLS = 128
@@ -38,6 +39,8 @@ class Answer(ABC):
         self._text: list[str] = []
         self._logprobs: list[TokenLogprob] = []
         self._num_chars = 0
+        self._slice: Slice | None = None
+        self._before = NOTHING
         self._usage = Usage()
         self._end: End | None = None
         self._told_end = ""
@@ -51,6 +54,20 @@ class Answer(ABC):
     @property
     def is_empty(self) -> bool:
         return not self._text and not self._has_calls()
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether what was said is enough for now: the stream is to be ended."""
+        return self._slice is not None and self._slice.is_cut
+
+    def go_on(self, before: Partial, slice: Slice) -> None:
+        """Have the text pass through `slice`, which may cut it; it goes on from `before`."""
+        self._before, self._slice = before, slice
+
+    def cut(self) -> Partial:
+        """What was said, of an answer that was cut."""
+        assert self._slice is not None
+        return self._before.cut(self._slice.text, self._slice.num_tokens, self._usage)
 
     @abstractmethod
     def add(self, data: bytes) -> bool:
@@ -72,10 +89,13 @@ class Answer(ABC):
         """The whole answer. `Unavailable` or `InvalidArgument` when it is none."""
         reason = self._reason()
         calls = tuple(self._calls())
+        text, usage = "".join(self._text), self._usage
+        if self._slice is not None:
+            self._slice.end()
+            text, usage = self._slice.text, self._before.whole_usage(usage)
         for call in calls:
             self._emit(Delta(tool_call=call, num_tokens=1))
-        logprobs = tuple(self._logprobs)
-        return Finished("".join(self._text), calls, reason, self._usage, self._model, logprobs)
+        return Finished(text, calls, reason, usage, self._model, tuple(self._logprobs))
 
     def _reason(self) -> FinishReason:
         if self._end == "filtered":
@@ -95,8 +115,16 @@ class Answer(ABC):
     def _say(self, text: str, num_tokens: int, logprobs: tuple[TokenLogprob, ...] = ()) -> None:
         self._grow(len(text))
         self._text.append(text)
+        if self._slice is not None:
+            self._slice.say(text, num_tokens)
+            return
         self._logprobs += logprobs
         self._emit(Delta(text, num_tokens=num_tokens, logprobs=logprobs))
+
+    def _run_on(self) -> None:
+        """The answer is more than text, and so is not cut."""
+        if self._slice is not None:
+            self._slice.run_on()
 
     def _grow(self, num_chars: int) -> None:
         self._num_chars += num_chars

@@ -179,6 +179,8 @@ class AnthropicAnswer(Answer):
     def _begin(self, index: int, block: _Block) -> None:
         if block.type not in _KINDS:
             return
+        if block.type != "text" or self._parts:
+            self._run_on()
         if block.type == "tool_use":
             self._check_call(block)
         # A stream begins with what is empty, and the pieces follow.

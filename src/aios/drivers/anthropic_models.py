@@ -20,9 +20,11 @@ class Abilities(Struct, frozen=True):
     """A choice of tools that leaves the model none."""
     formats: bool
     """The schema of the answer."""
+    prefills: bool
+    """The begin of the answer, as a last message of the assistant."""
 
 
-_OTHERS = Abilities(samples=True, forces_tools=True, formats=False)
+_OTHERS = Abilities(samples=True, forces_tools=True, formats=False, prefills=True)
 """Of servers that speak this wire with models of their own."""
 
 
@@ -32,4 +34,9 @@ def abilities(model: str) -> Abilities:
         return _OTHERS
     found = _VERSION.search(model)
     version = (int(found[1]), int(found[2] or 0)) if found is not None else _NEWEST
-    return Abilities(samples=version < (4, 7), forces_tools=version <= (5, 0), formats=version >= (4, 5))
+    return Abilities(
+        samples=version < (4, 7),
+        forces_tools=version <= (5, 0),
+        formats=version >= (4, 5),
+        prefills=version < (4, 6),
+    )

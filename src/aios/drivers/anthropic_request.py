@@ -37,12 +37,17 @@ SchemaWay = Literal["format", "tool", "told"]
 
 
 def request_body(
-    job: Generation, model: str, fields: Mapping[str, str] = UNCHANGED, thoughts: Thoughts | None = None
+    job: Generation,
+    model: str,
+    fields: Mapping[str, str] = UNCHANGED,
+    thoughts: Thoughts | None = None,
+    partial: str = "",
 ) -> bytes:
     """The request for `job`, always streamed. `InvalidArgument` where a message can't be said on this wire.
 
     `fields` renames its fields; an empty name leaves one out, and a name sends one that the model is not
-    known to take. `thoughts` are those of turns before.
+    known to take. `thoughts` are those of turns before. The answer goes on from `partial`, if that is not
+    empty; the wire refuses one that ends with white space.
     """
     takes = abilities(model)
     way = schema_way(job, model, fields)
@@ -54,6 +59,8 @@ def request_body(
         "stream": True,
         **_sampling(job.sampling, takes, fields),
     }
+    if partial:
+        body["messages"].append({"role": "assistant", "content": [{"type": "text", "text": partial}]})
     tools = [_tool(tool) for tool in job.tools]
     if way == "tool":
         tools.append(_answer_tool(job.response_schema or {}))

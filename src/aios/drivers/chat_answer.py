@@ -39,6 +39,9 @@ class _CallPiece(Struct):
 class _Piece(Struct):
     content: str | list[Json] | None = None
     refusal: str | None = None
+    reasoning: Any = None
+    reasoning_content: Any = None
+    """What the model thought before it spoke, by either name: no part of the answer."""
     tool_calls: list[_CallPiece] | None = None
 
     @property
@@ -185,6 +188,8 @@ class ChatAnswer(Answer):
     def __init__(self, job: Generation, model: str, emit: Callable[[Delta], None]) -> None:
         super().__init__(job, model, emit)
         self._open: list[_OpenCall] = []
+        self._num_counted = 0
+        """Tokens of the text so far, by its chunks."""
 
     def add(self, data: bytes) -> bool:
         if data == b"[DONE]":
@@ -212,11 +217,16 @@ class ChatAnswer(Answer):
             self._usage = chunk.timings.to_usage()
 
     def _add_piece(self, piece: _Piece, logprobs: tuple[TokenLogprob, ...]) -> None:
+        if piece.tool_calls or piece.reasoning or piece.reasoning_content:
+            self._run_on()
         for call in piece.tool_calls or ():
             self._grow(self._call_at(call).add(call))
         if text := piece.text:
-            # The format does not say how many tokens a chunk holds; nearly every endpoint sends one.
-            self._say(text, max(1, len(logprobs)), logprobs)
+            # Where usage comes with each chunk, it tells how many tokens it holds. Nearly every endpoint
+            # sends one.
+            num_tokens = max(1, len(logprobs), self._usage.completion_tokens - self._num_counted)
+            self._num_counted += num_tokens
+            self._say(text, num_tokens, logprobs)
 
     def _call_at(self, piece: _CallPiece) -> _OpenCall:
         for call in reversed(self._open):

@@ -16,11 +16,22 @@ _SEED_BITS = (1 << 31) - 1
 _SCHEMA_TOLD = "Answer with nothing but JSON that fits this JSON Schema: "
 
 
-def request_body(job: Generation, model: str, fields: Mapping[str, str] = UNCHANGED) -> bytes:
+def request_body(
+    job: Generation,
+    model: str,
+    fields: Mapping[str, str] = UNCHANGED,
+    *,
+    partial: str = "",
+    is_exact: bool = False,
+) -> bytes:
     """The request for `job`, always streamed. `fields` renames its fields; an empty name leaves one out.
 
-    Two of its names stand for something inside a field: `messages.name`, and `json_schema`, which an endpoint
-    that takes no schema knows as `json_object` or not at all; the schema is then told in the prompt.
+    Three of its names stand for something inside a field: `messages.name`; `messages.prefix`, by which some
+    endpoints want a partial answer marked; and `json_schema`, which an endpoint that takes no schema knows as
+    `json_object` or not at all; the schema is then told in the prompt.
+
+    The answer goes on from `partial`, if that is not empty. `is_exact`: in the way of vLLM and SGLang, which
+    also tell with each piece what it took.
     """
     body: Json = {
         "model": model,
@@ -29,6 +40,12 @@ def request_body(job: Generation, model: str, fields: Mapping[str, str] = UNCHAN
         "stream_options": {"include_usage": True},
         **_sampling(job.sampling, fields),
     }
+    if is_exact:
+        body["stream_options"]["continuous_usage_stats"] = True
+    if partial:
+        body["messages"].append(_partial(partial, fields))
+        if is_exact:
+            body |= {"continue_final_message": True, "add_generation_prompt": False}
     if job.tools:
         body["tools"] = [_tool(tool) for tool in job.tools]
         if job.tool_choice != "auto":
@@ -40,6 +57,11 @@ def request_body(job: Generation, model: str, fields: Mapping[str, str] = UNCHAN
 
 def _of_messages(fields: Mapping[str, str]) -> dict[str, str]:
     return {"name": fields["messages.name"]} if "messages.name" in fields else {}
+
+
+def _partial(text: str, fields: Mapping[str, str]) -> Json:
+    mark = fields.get("messages.prefix")
+    return {"role": "assistant", "content": text, **({mark: True} if mark else {})}
 
 
 def _schema(schema: Json, messages: list[Json], known_as: str | None) -> Json:

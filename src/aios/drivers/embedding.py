@@ -75,6 +75,8 @@ class EmbeddingDriver(RemoteDriver):
 class _Vectors:
     """Reads an answer: an `aios.drivers.exchange.Reading`."""
 
+    is_cut = False
+
     def __init__(self, driver: EmbeddingDriver) -> None:
         self._driver = driver
         self.piece: Piece | None = None

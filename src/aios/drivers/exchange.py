@@ -58,6 +58,9 @@ class Reading(Protocol):
     @property
     def is_empty(self) -> bool: ...
 
+    @property
+    def is_cut(self) -> bool: ...
+
     def add(self, data: bytes) -> bool: ...
 
 
@@ -112,6 +115,8 @@ class Exchange:
         if self._refused is not None:
             raise self._refused
         answer = self._answer
+        if answer.is_cut:
+            return
         if not (answer.is_complete or (answer.is_done and not answer.is_empty)):
             raise Unavailable(f"the endpoint {fault}")
 
@@ -145,6 +150,8 @@ class Exchange:
                 continue
             for data in self._events.feed(piece):
                 self._take(data)
+            if self._answer.is_cut:
+                return
             if not response.content.is_eof():
                 self._hurry()
         for data in self._events.finish():

@@ -23,6 +23,11 @@ SnapshotKind = Literal["state", "text", "none"]
 
 
 class Generation(Struct, frozen=True):
+Exactness = Literal["exact", "prefix-exact"]
+"""What a generation that was interrupted comes to: the tokens of one that was not (of a text snapshot, where
+nothing is drawn by chance); or what was said by then, and an end that may be another."""
+
+
     """All that determines an answer. `sampling.seed` and `sampling.max_tokens` are always set here."""
 
     messages: tuple[Message, ...]
@@ -35,7 +40,10 @@ class Generation(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True):
-    """An interrupted generation. `handle` means something only to the driver that made it."""
+    """An interrupted generation.
+
+    `handle` means something only to the driver that made it; of kind "text", to all of the same model.
+    """
 
     kind: SnapshotKind
     handle: str
@@ -48,6 +56,7 @@ class Snapshot(Struct, frozen=True):
 class Finished(Struct, frozen=True):
     """A generation that ended: the whole answer (not only the last slice's part)."""
 
+    exactness: Exactness = "exact"
     text: str
     tool_calls: tuple[ToolCall, ...]
     finish_reason: FinishReason
@@ -109,8 +118,9 @@ class LLMDriver(Protocol):
 
         `emit` takes each delta as it comes. `must_yield` is asked with the number of tokens generated in
         this slice, after each; once it says True the driver stops as soon as it can and returns
-        `Preempted` (a driver whose `snapshot_kind` is "none" never asks). `resume` goes on from a
-        snapshot of this driver: what was emitted before is not emitted again. A snapshot is used once.
+        `Preempted` (a driver whose `snapshot_kind` is "none" never asks, nor one that gives texts where the
+        answer is more than text). `resume` goes on from a snapshot of this driver, or of kind "text" of any
+        of its model: what was emitted before is not emitted again. A snapshot is used once.
         Cancelling the awaiting task stops the generation and frees what it holds.
 
         Raises an error of `aios.abi.errors`: `Unavailable`, `Overloaded`, `RateLimited`, `InvalidArgument`

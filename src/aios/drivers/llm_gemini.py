@@ -55,7 +55,7 @@ class GeminiDriver(EmbeddingDriver):
     def _headers(self) -> dict[str, str]:
         return {"x-goog-api-key": self._api_key} if self._api_key else {}
 
-    def _body(self, job: Generation) -> bytes:
+    def _body(self, job: Generation, partial: str) -> bytes:
         return request_body(job, self._model, self._signatures, self._fields)
 
     def _answer(self, job: Generation, emit: Callable[[Delta], None]) -> Answer:

@@ -11,6 +11,7 @@ from aios.abi.messages import Delta
 from aios.drivers.answer import Answer
 from aios.drivers.chat_answer import ChatAnswer
 from aios.drivers.chat_request import request_body
+from aios.drivers.continuing import Continuation
 from aios.drivers.embedding import EmbeddingDriver, Piece
 from aios.drivers.exchange import Limits
 from aios.drivers.fields import renamed
@@ -48,8 +49,13 @@ class OpenAIDriver(EmbeddingDriver):
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
 
-    def _body(self, job: Generation) -> bytes:
-        return request_body(job, self._model, self._fields)
+    def _checked_continuation(self, continuation: Continuation) -> Continuation:
+        return continuation
+
+    def _body(self, job: Generation, partial: str) -> bytes:
+        return request_body(
+            job, self._model, self._fields, partial=partial, is_exact=self._continuation == "exact"
+        )
 
     def _answer(self, job: Generation, emit: Callable[[Delta], None]) -> Answer:
         return ChatAnswer(job, self._model, emit)

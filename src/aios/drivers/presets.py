@@ -11,6 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 from aios.abi.errors import InvalidArgument
+from aios.drivers.continuing import Continuation
 
 Wire = Literal["openai", "anthropic", "gemini"]
 
@@ -38,6 +39,10 @@ class Preset(Struct, frozen=True, kw_only=True):
     """Whether usage has to be asked for, by `stream_options`. Who tells it anyway may refuse to be asked."""
     message_names: bool = True
     """Whether a message may have a name."""
+    continuation: Continuation = "none"
+    """How it goes on with a partial answer: only where its documentation says so of all its models."""
+    prefix: str = ""
+    """The mark of a partial answer, where it wants one."""
     source: str
     """Where its documentation says all this."""
 
@@ -56,7 +61,8 @@ class Preset(Struct, frozen=True, kw_only=True):
             "stream_options": "stream_options" if self.stream_usage else "",
             "messages.name": "name" if self.message_names else "",
         }
-        return {field: name for field, name in own.items() if name != field.rpartition(".")[2]}
+        found = {field: name for field, name in own.items() if name != field.rpartition(".")[2]}
+        return found | ({"messages.prefix": self.prefix} if self.prefix else {})
 
 
 PRESETS: Mapping[str, Preset] = {
@@ -73,7 +79,9 @@ PRESETS: Mapping[str, Preset] = {
         api_key_env="ANTHROPIC_API_KEY",
         seed="",
         top_k="top_k",
-        source="platform.claude.com/docs/en/api/messages",
+        # Not its models since 4.6: see `anthropic_models`.
+        continuation="prefill",
+        source="platform.claude.com/docs/en/api/messages, …/about-claude/models/whats-new-claude-4-6",
     ),
     "gemini": Preset(
         kind="gemini",
@@ -140,7 +148,10 @@ PRESETS: Mapping[str, Preset] = {
         api_key_env="DEEPSEEK_API_KEY",
         seed="",
         json_schema="json_object",
-        source="api-docs.deepseek.com/api/create-chat-completion, …/guides/json_mode",
+        # It continues at https://api.deepseek.com/beta only, so not by default.
+        prefix="prefix",
+        source="api-docs.deepseek.com/api/create-chat-completion, …/guides/json_mode, "
+        "…/guides/chat_prefix_completion",
     ),
     "cerebras": Preset(
         base_url="https://api.cerebras.ai/v1",
@@ -157,6 +168,7 @@ PRESETS: Mapping[str, Preset] = {
         top_k="top_k",
         min_p="min_p",
         repetition_penalty="repetition_penalty",
+        continuation="exact",
         source="docs.vllm.ai/en/latest/serving/openai_compatible_server.html",
     ),
     "sglang": Preset(
@@ -164,6 +176,7 @@ PRESETS: Mapping[str, Preset] = {
         top_k="top_k",
         min_p="min_p",
         repetition_penalty="repetition_penalty",
+        continuation="exact",
         source="docs.sglang.ai/basic_usage/openai_api_completions.html",
     ),
     "llama.cpp": Preset(
@@ -171,6 +184,7 @@ PRESETS: Mapping[str, Preset] = {
         top_k="top_k",
         min_p="min_p",
         repetition_penalty="repeat_penalty",
+        continuation="prefill",
         source="github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
     ),
     "lmstudio": Preset(

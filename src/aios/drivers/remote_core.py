@@ -6,25 +6,27 @@ retries: a failure is a typed error, and whether to try again is the kernel's to
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
+from msgspec import structs
 
 from aios.abi.errors import InvalidArgument, Unavailable
-from aios.abi.messages import Delta, Message, ToolSpec
+from aios.abi.messages import Delta, Message, ToolSpec, Usage
 from aios.drivers.answer import Answer
+from aios.drivers.continuing import EXACTNESS, NOTHING, Continuation, Partial, Slice, may_be_cut, partial_of
 from aios.drivers.exchange import Exchange, Limits, Reading
 from aios.drivers.fields import UNCHANGED
 from aios.drivers.limits import OnLimits, ignore_limits
-from aios.drivers.llm import Finished, Generation, Preempted, Snapshot
+from aios.drivers.llm import Finished, Generation, Preempted, Snapshot, SnapshotKind
 
 
 class RemoteDriver(ABC):
     """One remote core. See `aios.drivers.llm.LLMDriver` for the protocol that it follows.
 
     `fields` gives fields of the request the names that this endpoint knows, and an empty name to those that
-    it refuses.
+    it refuses. `continuation` is how it goes on with a partial answer; where it does, answers are interrupted
+    by ending their streams (`aios.drivers.continuing`).
     """
 
     def __init__(
@@ -37,9 +39,10 @@ class RemoteDriver(ABC):
         window: int = 0,
         limits: Limits | None = None,
         fields: Mapping[str, str] = UNCHANGED,
+        continuation: Continuation = "none",
         use_environment_proxies: bool = False,
     ) -> None:
-        """`InvalidArgument` when the URL or the key can't be used.
+        """`InvalidArgument` when the URL or the key can't be used, or the wire knows no such continuation.
 
         `slots` bounds the connections, 0 for no bound; `window` is in tokens, 0 if not known.
         """
@@ -51,6 +54,7 @@ class RemoteDriver(ABC):
         self._window = window
         self._limits = limits or Limits()
         self._fields = dict(fields)
+        self._continuation = self._checked_continuation(continuation)
         self._use_environment_proxies = use_environment_proxies
         self._session: aiohttp.ClientSession | None = None
         self._running: set[Exchange] = set()
@@ -65,20 +69,29 @@ class RemoteDriver(ABC):
         """Of every request: the key, and what else this wire wants."""
 
     @abstractmethod
-    def _body(self, job: Generation) -> bytes:
-        """The request for `job`. `InvalidArgument` where this wire can't say it."""
+    def _body(self, job: Generation, partial: str) -> bytes:
+        """The request for `job`, whose answer goes on from `partial` if that is not empty.
+
+        `InvalidArgument` where this wire can't say it.
+        """
 
     @abstractmethod
     def _answer(self, job: Generation, emit: Callable[[Delta], None]) -> Answer:
         """What reads the answer to `job`."""
+
+    def _checked_continuation(self, continuation: Continuation) -> Continuation:
+        """How this model goes on with a partial answer. `InvalidArgument` where the wire can't say so."""
+        if continuation != "none":
+            raise InvalidArgument(f"this wire has no continuation, so it can't be {continuation!r}")
+        return "none"
 
     @property
     def model(self) -> str:
         return self._model
 
     @property
-    def snapshot_kind(self) -> Literal["none"]:
-        return "none"
+    def snapshot_kind(self) -> SnapshotKind:
+        return "none" if self._continuation == "none" else "text"
 
     @property
     def window(self) -> int:
@@ -108,11 +121,22 @@ class RemoteDriver(ABC):
         emit: Callable[[Delta], None],
         must_yield: Callable[[int], bool],
     ) -> Finished | Preempted:
-        if resume is not None:
-            raise InvalidArgument("a remote core gives no snapshots, so there is none to go on from")
+        if self._continuation == "none" and resume is not None:
+            raise InvalidArgument("this core can't go on from a snapshot: it has no continuation")
+        before = partial_of(resume)
+        if before is not NOTHING:
+            left = (job.sampling.max_tokens or before.num_tokens + 1) - before.num_tokens
+            if left < 1:
+                return Finished(before.text, (), "length", before.whole_usage(Usage()), self._model)
+            job = _shortened(job, left)
         answer = self._answer(job, emit)
-        await self._perform(answer, self._limits, self._url, lambda: self._body(job))
-        return answer.finish()
+        if self._continuation != "none" and may_be_cut(job):
+            answer.go_on(before, Slice(before, job.sampling.stop, emit, must_yield))
+        await self._perform(answer, self._limits, self._url, lambda: self._body(job, before.text))
+        return self._preempted(answer.cut()) if answer.is_cut else answer.finish()
+
+    def _preempted(self, partial: Partial) -> Preempted:
+        return Preempted(partial.to_snapshot(EXACTNESS[self._continuation]))
 
     async def _perform(self, answer: Reading, limits: Limits, url: str, body: Callable[[], bytes]) -> None:
         """Fill the answer. Raises what `LLMDriver.run` raises."""
@@ -130,6 +154,13 @@ class RemoteDriver(ABC):
 
     async def num_prompt_tokens(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> int | None:
         return None
+
+
+def _shortened(job: Generation, max_tokens: int) -> Generation:
+    """The rest of a job, of whose answer so many tokens are left."""
+    if job.sampling.max_tokens is None:
+        return job
+    return structs.replace(job, sampling=structs.replace(job.sampling, max_tokens=max_tokens))
 
 
 def _checked_url(base_url: str) -> SplitResult:

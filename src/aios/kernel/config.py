@@ -46,6 +46,10 @@ class CoreConfig(Section, frozen=True):
     fields: dict[str, str] = msgspec.field(default_factory=dict)
     """Other names for fields of the endpoint's request, such as `max_tokens = "max_completion_tokens"`; an
     empty name leaves a field out that the endpoint refuses, such as `temperature = ""`."""
+    continuation: Literal["exact", "prefill", "none"] | None = None
+    """How a remote endpoint goes on with a partial answer, so that generations can be interrupted there: by
+    `continue_final_message` as vLLM and SGLang do, by a last message of the assistant, not at all; None for
+    what its preset says, `none` without one. docs/context.md says more."""
     generates: bool = True
     """Whether it takes generations,"""
     embeds: bool = False

@@ -37,10 +37,9 @@ class ContextManager:
         self._kept[task] = Kept(snapshot, core, drop)
         self.num_bytes += snapshot.num_bytes
 
-    def core_of(self, task: int) -> str | None:
-        """The core that can go on with the task; None when any can start it."""
-        kept = self._kept.get(task)
-        return None if kept is None else kept.core
+    def kept(self, task: int) -> Kept | None:
+        """What is kept of the task; None when any core can start it."""
+        return self._kept.get(task)
 
     def take(self, task: int) -> Snapshot | None:
         """The task's snapshot, to go on from: it is used once, and no longer kept here."""

@@ -32,7 +32,7 @@ from aios.kernel.approvals import Approvals
 from aios.kernel.audit import AuditLog
 from aios.kernel.config import RetryConfig
 from aios.kernel.context import ContextManager
-from aios.kernel.cores.core import LASTING, Cores, own_queue
+from aios.kernel.cores.core import LASTING, Cores
 from aios.kernel.cores.gate import DONE, Outcome, outcome_of
 from aios.kernel.effects import FREES
 from aios.kernel.flight import Flight
@@ -252,8 +252,10 @@ class Dispatcher:
     def _queue_for(self, task: Task) -> str:
         match task.call:
             case sc.LlmGenerate(model=model):
-                core = self._context.core_of(task.id)
-                return self._cores.queue_for(model) if core is None else own_queue(core)
+                kept = self._context.kept(task.id)
+                if kept is None:
+                    return self._cores.queue_for(model)
+                return self._cores.queue_to_go_on(kept.core, kept.snapshot.kind)
             case sc.LlmEmbed(model=model):
                 return self._cores.queue_for_embedding(model)
             case sc.ToolRun() as call:
@@ -409,7 +411,9 @@ class Dispatcher:
             usage = outcome.usage if isinstance(outcome, (sc.LlmAnswer, sc.Embeddings)) else None
             if isinstance(outcome, InvalidArgument):
                 usage = Usage()  # The endpoint did nothing for it.
-            resource = self._scheduler.release(task, held_s, now, _lesson_of(outcome), usage)
+            resource = self._scheduler.release(
+                task, held_s, now, _lesson_of(outcome), usage, was_interrupted=outcome is None
+            )
         if task.is_settled or task.future.cancelled():
             self._disown(process, outcome)
         if not task.is_settled:
@@ -451,7 +455,8 @@ class Dispatcher:
             self._journal.num_retried += 1
             self._journal.record(now, "retried", task.id, task.pid, task.row.name, error.code)
             assert task.demand is not None
-            task.demand.begin_again()
+            kept = self._context.kept(task.id)
+            task.demand.begin_again(0 if kept is None else kept.snapshot.num_tokens)
             self._put_back(task, first=True)
         else:
             self._settle(task, error)

@@ -44,6 +44,7 @@ def _remote(core: CoreConfig, known: Preset | None, environ: Mapping[str, str]) 
         slots=core.slots,
         window=core.window,
         fields={**(known.fields if known is not None else {}), **core.fields},
+        continuation=core.continuation or (known.continuation if known is not None else "none"),
         limits=Limits(first_byte_s=core.timeout_s, idle_s=core.timeout_s),
     )
 

@@ -10,7 +10,14 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
-from aios.abi.errors import AiosError, Misconfigured, Overloaded, Unavailable
+from aios.abi.errors import (
+    AiosError,
+    ContextOverflow,
+    InvalidArgument,
+    Misconfigured,
+    Overloaded,
+    Unavailable,
+)
 from aios.abi.messages import Delta
 from aios.abi.syscalls import Embeddings, LlmAnswer, LlmEmbed, LlmGenerate
 from aios.drivers.clock import Clock
@@ -58,16 +65,41 @@ class Generations:
         core = self._cores[task.resource]
         if isinstance(task.call, LlmEmbed):
             return await self._embed(task, core, task.call)
-        resume = self._context.take(task.id)
         if task.job is None:
             task.job = await self._job(task, core)
-        emit, must_yield = self._face(task, core)
-        outcome = await self._asked(core, core.driver.run(task.job, resume, emit, must_yield))
+        outcome = await self._go_on(task, core, task.job)
         if isinstance(outcome, Preempted):
             self._interrupt(task, core, outcome)
             return None
         core.answered(outcome.usage, self._clock.now())
         return self._answer(task, core, outcome)
+
+    async def _go_on(self, task: Task, core: Core, job: Generation) -> Finished | Preempted:
+        """One slice. A text that a core fails to go on with is kept, as long as nothing came after it."""
+        resume = self._context.take(task.id)
+        had_emitted = task.has_emitted
+        if resume is None:
+            task.num_prompts = 1
+        elif resume.kind == "text":
+            task.num_prompts += 1
+            task.has_emitted = False
+        try:
+            return await self._asked(core, core.driver.run(job, resume, *self._face(task, core)))
+        except (Overloaded, Unavailable):
+            if resume is not None and resume.kind == "text" and not (task.has_emitted or task.is_settled):
+                self._context.keep(task.id, resume, core.name, core.driver.drop)
+            raise
+        except ContextOverflow:
+            raise
+        except InvalidArgument as error:
+            if resume is None or resume.kind != "text":
+                raise
+            core.goes_on = False
+            task.has_emitted |= had_emitted
+            raise Unavailable(
+                f"core {core.name} refused to go on with its own answer, and is not interrupted any more "
+                f'(continuation = "none" says so from the begin): {error.message}'
+            ) from error
 
     async def _embed(self, task: Task, core: Core, call: LlmEmbed) -> Embeddings:
         assert isinstance(core.driver, Embedder)
@@ -134,9 +166,13 @@ class Generations:
                 self.on_broke(task, task.hold.refused)
 
         def must_yield(num_tokens: int) -> bool:
-            return task.is_yielding or (
-                self._context.has_room and self._scheduler.must_yield(task, num_tokens)
-            )
+            return task.is_yielding or (may_yield() and self._scheduler.must_yield(task, num_tokens))
+
+        def may_yield() -> bool:
+            if core.driver.snapshot_kind != "text":
+                return self._context.has_room
+            # After it the prompt is read, and paid, once more: not out of somebody's budget.
+            return self._context.has_room and core.goes_on and (task.hold is None or task.must_stop)
 
         return emit, must_yield
 

@@ -188,6 +188,7 @@ class Demand:
         "num_in",
         "num_out",
         "num_reserved",
+        "num_settled",
         "path",
         "priority",
         "program",
@@ -226,6 +227,8 @@ class Demand:
         """The service it was expected to need when it got its slot."""
         self.num_reserved = 0
         """Tokens that the gate of its core keeps for it while it runs."""
+        self.num_settled = 0
+        """Tokens that gates have counted as used, of its slices so far."""
         self.band = 1
         self.priority = 0
         self.due = math.inf
@@ -257,7 +260,7 @@ class Demand:
             most = min(most, self.limit_out)
         return max(0, most - self.num_out)
 
-    def begin_again(self) -> None:
-        """What there was of its answer is lost."""
-        self.num_out = 0
-        self.charge_at = CHARGED_AT_ONCE
+    def begin_again(self, num_out: int = 0) -> None:
+        """What there was of its answer is lost, but for so many tokens of it."""
+        self.num_out = num_out
+        self.charge_at = num_out + CHARGED_AT_ONCE

@@ -48,6 +48,7 @@ class Task:
         "job",
         "key",
         "must_stop",
+        "num_prompts",
         "num_switches",
         "ordinal",
         "owner",
@@ -124,6 +125,9 @@ class Task:
         self.key = ""
         """Its idempotency key; empty for none."""
         self.has_emitted = False
+        """Some of its answer was delivered that another try would deliver again."""
+        self.num_prompts = 0
+        """How often its prompt was sent for this answer: again after each interruption that left a text."""
         self.attempts = 0
         self.num_switches = 0
         self.first_run: float | None = None

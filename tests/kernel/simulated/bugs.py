@@ -249,7 +249,7 @@ BUGS: dict[str, Bug] = {
     "a call ended as it stops leaves its snapshot": Bug(
         Generations, "_interrupt", _not_of_the_settled, "snapshots that nobody knows", "rr"
     ),
-    "a snapshot goes to any core": Bug(ContextManager, "core_of", _instead(None), "internal|KeyError"),
+    "a snapshot goes to any core": Bug(ContextManager, "kept", _instead(None), "internal|KeyError"),
     # Gates.
     "a cancelled call never leaves the gate": Bug(
         Gate, "leave", _leave_forgets_cancelled, "check: .* Scheduler.check"

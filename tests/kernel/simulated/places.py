@@ -59,7 +59,7 @@ class Places:
             process = self._kernel._flight.process_of(task)
             if process.state != "suspended" or task.is_nested:
                 self._facts.fail(f"{task} is held, and its process is {process.state}")
-            self._facts.counts["held with a snapshot"] += self._kernel._context.core_of(task.id) is not None
+            self._facts.counts["held with a snapshot"] += self._kernel._context.kept(task.id) is not None
         if task.is_nested:
             self._facts.counts[f"nested {task.row.group}"] += 1
         if task.id in self._facts.generations and task.demand is not None:

@@ -59,12 +59,13 @@ class Watch:
         now: float,
         outcome: Outcome = NEUTRAL,
         usage: Usage | None = None,
+        **more: bool,
     ) -> Resource:
         if task.resource in self._facts.endpoints:
             self._books.left(task.resource, outcome)
             self._order.left(task.resource)
         scheduler = self._facts.scheduler
-        return type(scheduler).release(scheduler, task, held_s, now, outcome, usage)
+        return type(scheduler).release(scheduler, task, held_s, now, outcome, usage, **more)
 
     def _happened(self, event: Event) -> None:
         facts = self._facts

@@ -12,7 +12,7 @@ from aios.abi.errors import AiosError, Exhausted, InvalidArgument, Misconfigured
 from aios.abi.messages import Message, Usage
 from aios.drivers.clock import Clock
 from aios.drivers.limits import RateLimits
-from aios.drivers.llm import Embedder, LLMDriver
+from aios.drivers.llm import Embedder, LLMDriver, SnapshotKind
 from aios.kernel.config import CoreConfig
 from aios.kernel.cores.gate import Gate
 
@@ -23,7 +23,8 @@ LASTING = (Exhausted, Misconfigured)
 """Faults of a core that somebody has to mend."""
 
 _EMBED = "embed:"
-"""How the run queues of embeddings begin."""
+_TEXT = "text:"
+"""How the run queues of embeddings begin, and those of calls that go on from texts."""
 _SHORT = (Message("user", "hello"),)
 
 
@@ -38,6 +39,7 @@ class Core:
         "driver",
         "fault",
         "gate",
+        "goes_on",
         "model",
         "name",
         "num_failures",
@@ -64,6 +66,8 @@ class Core:
         )
         self.counts_tokens = True
         """Whether its driver can tell what a prompt takes, and so cuts an answer to what is left."""
+        self.goes_on = True
+        """Whether its endpoint has never refused to go on with a partial answer."""
         self.silent_since: float | None = None
         """Since when it has only refused and failed; None while it answers."""
         self.fault: AiosError | None = None
@@ -148,6 +152,8 @@ class Cores:
     def queues(self) -> dict[str, list[str]]:
         """Every run queue of the cores, and the cores that it is meant for."""
         found = {own_queue(core.name): [core.name] for core in self}
+        for core in self:
+            found.setdefault(self._texts(core.model), self._going_on(core.model, "text"))
         generating = [core for core in self if core.config.generates]
         for model in dict.fromkeys([None, *(core.model for core in generating)]):
             names = [core.name for core in generating if model in (None, core.model)]
@@ -164,10 +170,10 @@ class Cores:
     def stand_ins(self, queue: str, names: Iterable[str]) -> list[str]:
         """The cores that take the calls of a queue meant for `names` while none of those can.
 
-        Nothing stands in where a call goes on from a snapshot, which is of one core, nor for embeddings,
-        which are of one model.
+        Nothing stands in where a call goes on from a snapshot, which is of one core or model, nor for
+        embeddings, which are of one model.
         """
-        if queue.startswith(_EMBED) or queue in map(own_queue, names):
+        if queue.startswith((_EMBED, _TEXT)) or queue in map(own_queue, names):
             return []
         named = dict.fromkeys(one for name in names for one in self._cores[name].config.fallback)
         return [one for one in named if one not in names]
@@ -175,6 +181,18 @@ class Cores:
     def queue_for(self, model: str | None) -> str:
         """The run queue of calls for `model`. `NotFound` lists the models there are."""
         return _found(self._queues, model, "")
+
+    def queue_to_go_on(self, core: str, kind: SnapshotKind) -> str:
+        """The run queue of calls that go on from a snapshot of this kind which a core has made."""
+        return self._texts(self[core].model) if kind == "text" else own_queue(core)
+
+    def _texts(self, model: str) -> str:
+        """The run queue of calls that go on from a text of this model, on any of its cores that can."""
+        return f"{_TEXT}{','.join(self._going_on(model, 'text'))}"
+
+    def _going_on(self, model: str, kind: SnapshotKind) -> list[str]:
+        cores = (core for core in self if core.config.generates and core.model == model)
+        return [core.name for core in cores if core.driver.snapshot_kind == kind]
 
     def queue_for_embedding(self, model: str | None) -> str:
         """The same of calls for the vectors of `model`; None for that of the first core that embeds."""

@@ -47,7 +47,7 @@ class Programs:
         if isinstance(call, LlmGenerate):
             num_chars = _num_chars(call.messages, call.tools)
             limit = call.sampling.max_tokens
-            max_out = limit or round(2 * self._out_tokens)
+            max_out = (limit or round(2 * self._out_tokens)) * call.sampling.width
             lengths = self.answers.lengths(program.agent, call.model, limit)
         else:
             num_chars = sum(map(len, call.texts))
@@ -149,8 +149,9 @@ class Programs:
     def _learn(self, task: Task, usage: Usage) -> None:
         demand = task.demand
         assert demand is not None
-        seen = demand.num_chars / usage.prompt_tokens
-        self._chars_per_token += 0.05 * (min(max(seen, 0.5), 20.0) - self._chars_per_token)
+        if task.num_prompts == 1:
+            seen = demand.num_chars / usage.prompt_tokens
+            self._chars_per_token += 0.05 * (min(max(seen, 0.5), 20.0) - self._chars_per_token)
         self._out_tokens += 0.05 * (usage.completion_tokens - self._out_tokens)
         demand.lengths.add(usage.completion_tokens)
         if demand.service > 0:

@@ -191,6 +191,8 @@ class Scheduler:
         now: float,
         outcome: Outcome = NEUTRAL,
         usage: Usage | None = None,
+        *,
+        was_interrupted: bool = False,
     ) -> Resource:
         """A task leaves its slot after `held_s` seconds. Gives the resource that has room now.
 
@@ -209,7 +211,12 @@ class Scheduler:
             resource.load -= demand.expected
             if outcome is DONE and held_s > 0:
                 resource.rate += 0.05 * (demand.service / max(task.running_s, 1e-6) - resource.rate)
-            used = None if usage is None else usage.prompt_tokens + usage.completion_tokens
+            used = None
+            if usage is not None:
+                used = max(0, usage.prompt_tokens + usage.completion_tokens - demand.num_settled)
+            elif was_interrupted:
+                used = demand.num_now
+                demand.num_settled += used
             resource.gate.leave(now, demand.num_reserved, used, outcome, demand)
             if outcome.kind == "overloaded":
                 demand.is_wary = True
