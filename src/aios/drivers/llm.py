@@ -22,12 +22,12 @@ SnapshotKind = Literal["state", "text", "none"]
 """What a driver can give when interrupted: exact state, the text so far, or nothing (never interrupt)."""
 
 
-class Generation(Struct, frozen=True):
 Exactness = Literal["exact", "prefix-exact"]
 """What a generation that was interrupted comes to: the tokens of one that was not (of a text snapshot, where
 nothing is drawn by chance); or what was said by then, and an end that may be another."""
 
 
+class Generation(Struct, frozen=True):
     """All that determines an answer. `sampling.seed` and `sampling.max_tokens` are always set here."""
 
     messages: tuple[Message, ...]
@@ -51,12 +51,12 @@ class Snapshot(Struct, frozen=True):
     """Tokens generated so far."""
     num_bytes: int
     """Bytes it occupies where it is kept."""
+    exactness: Exactness = "exact"
 
 
 class Finished(Struct, frozen=True):
     """A generation that ended: the whole answer (not only the last slice's part)."""
 
-    exactness: Exactness = "exact"
     text: str
     tool_calls: tuple[ToolCall, ...]
     finish_reason: FinishReason
