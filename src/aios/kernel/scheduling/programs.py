@@ -47,7 +47,7 @@ class Programs:
         if isinstance(call, LlmGenerate):
             num_chars = _num_chars(call.messages, call.tools)
             limit = call.sampling.max_tokens
-            max_out = (limit or round(2 * self._out_tokens)) * call.sampling.width
+            max_out = limit or round(2 * self._out_tokens)
             lengths = self.answers.lengths(program.agent, call.model, limit)
         else:
             num_chars = sum(map(len, call.texts))
