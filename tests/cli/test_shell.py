@@ -42,6 +42,28 @@ async def test_a_request_is_done_and_answered(kernel, aios, answers):
     assert found.content == "milk"
 
 
+async def test_files_that_are_found_are_put_into_one(kernel, aios, answers):
+    for path, content in (
+        ("notes/mon.md", "Pricing goes up."),
+        ("notes/tue.md", "The pricing page."),
+        ("b", "tea"),
+    ):
+        await kernel.trap(kernel.operator_token, sc.StorageWrite(path=path, content=content))
+    asked = {"text": "pricing", "to": "pricing.md", "days": 7}
+    answers += [calling("join_files", **asked), "Done.", calling("join_files", **asked), "Again."]
+    for version in (1, 2):
+        result = await aios("shell", "--json", "put last week's notes on pricing into pricing.md")
+        told = json.loads(result.stdout)["calls"][0]["result"]
+        assert told.startswith(f"put into pricing.md (version {version}): ")
+        found = await kernel.trap(kernel.operator_token, sc.StorageRead(path="pricing.md"))
+        assert "## notes/mon.md (version 1, " in found.content
+        assert "The pricing page." in found.content
+        assert "tea" not in found.content
+    answers += [calling("join_files", text="zebra", to="none"), "No."]
+    result = await aios("shell", "--json", "join all on zebras")
+    assert json.loads(result.stdout)["calls"][0]["result"] == "nothing found"
+
+
 async def test_json_tells_what_was_called(file, aios, answers):
     answers += [calling("read_file", path="a.txt"), "It says tea."]
     result = await aios("shell", "--json", "what is in a.txt?")

@@ -120,6 +120,14 @@ VALUES = {
     "lock": 8,
     "deep": True,
     "before": 9,
+    "by": "kind",
+    "files": (sc.FileAt("a.txt", 2),),
+    "folder": "f",
+    "kind": "md",
+    "since": 10.0,
+    "until": 11.0,
+    "title": "t",
+    "dry_run": True,
 }
 
 

@@ -54,6 +54,10 @@ EXAMPLES: dict[type[sc.SystemCall], Callable[[str | None], sc.SystemCall]] = {
     sc.StorageHistory: lambda owner: sc.StorageHistory(path="a/plan.txt", owner=owner),
     sc.StorageRollback: lambda owner: sc.StorageRollback(path="a/plan.txt", version=1, owner=owner),
     sc.StorageSearch: lambda owner: sc.StorageSearch(text="secret", owner=owner),
+    sc.StorageGroup: lambda owner: sc.StorageGroup(by="meaning", text="secret", owner=owner),
+    sc.StorageJoin: lambda owner: sc.StorageJoin(
+        files=(sc.FileAt("a/plan.txt"),), to="joined.txt", owner=owner
+    ),
     sc.StorageMkdir: lambda owner: sc.StorageMkdir(path="made", owner=owner),
     sc.StorageMove: lambda owner: sc.StorageMove(path="a/plan.txt", to="moved.txt", owner=owner),
     sc.StorageDiff: lambda owner: sc.StorageDiff(path="a/plan.txt", owner=owner),

@@ -68,6 +68,8 @@ TABLE: dict[str, Row] = {
         Row("storage.rollback", StorageRollback, FileEntry),
         Row("storage.prune", StoragePrune, Pruned),
         Row("storage.search", StorageSearch, FileHits),
+        Row("storage.group", StorageGroup, FileGroups),
+        Row("storage.join", StorageJoin, FileJoin),
         Row("storage.quota", StorageQuota, FileQuota),
         Row("storage.lock", StorageLock, FileLock),
         Row("storage.unlock", StorageUnlock, Done),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TOOLS = (
     *("list_files", "search_files", "read_file", "file_history"),
-    *("write_file", "append_file", "rollback_file", "delete_file"),
+    *("write_file", "append_file", "join_files", "rollback_file", "delete_file"),
     *("recall", "remember", "update_note", "forget"),
     *("current_time", "add_days", "days_between", "weekday"),
 )

@@ -23,6 +23,9 @@ Arguments = dict[str, Any]
 _MAX_SEARCH = 4096
 """The letters that a search for notes looks at, as `MemorySearch` has it."""
 
+_MAX_JOINED = 100
+"""Files put into one."""
+
 
 class Calls(Protocol):
     """Makes a system call as the process that called the tool."""
@@ -128,9 +131,34 @@ async def _list_files(arguments: Arguments, context: ToolContext) -> str:
 
 
 async def _search_files(arguments: Arguments, context: ToolContext) -> str:
-    found = await context.calls(sc.StorageSearch(text=arguments["text"]))
+    found = await context.calls(sc.StorageSearch(text=arguments["text"], mode="keyword"))
     assert isinstance(found, sc.FileHits)
     return "\n".join(hit.file.path for hit in found.hits) or "nothing found"
+
+
+async def _join_files(arguments: Arguments, context: ToolContext) -> str:
+    """Files that hold the words, or words like them where none does; never the one that is written."""
+    days = arguments.get("days")
+    since = None if days is None else max(context.clock() - days * 86_400.0, 0.0)
+    mode: sc.SearchMode
+    for mode in ("keyword", "meaning"):
+        call = sc.StorageSearch(text=arguments["text"], mode=mode, since=since, limit=_MAX_JOINED)
+        found = await context.calls(call)
+        assert isinstance(found, sc.FileHits)
+        files = tuple(
+            sc.FileAt(hit.file.path, hit.file.version)
+            for hit in found.hits
+            if hit.file.path != arguments["to"]
+        )
+        if files:
+            break
+    else:
+        return "nothing found"
+    joined = await context.calls(sc.StorageJoin(files=files, to=arguments["to"]))
+    assert isinstance(joined, sc.FileJoin)
+    assert joined.file is not None
+    names = [f"{part.path} ({part.left_out})" if part.left_out else part.path for part in joined.parts]
+    return f"put into {arguments['to']} (version {joined.file.version}): {', '.join(names)}"
 
 
 async def _file_history(arguments: Arguments, context: ToolContext) -> str:
@@ -192,6 +220,12 @@ BUILTIN: tuple[BuiltinTool, ...] = (
     _builtin(_read_file, "read a file", {"path": _PATH}),
     _builtin(_list_files, "list files", {}, {"folder": _STRING}),
     _builtin(_search_files, "find files that contain a text", {"text": _TEXT}),
+    _builtin(
+        _join_files,
+        "find files that contain a text, changed in the last days, and put them into one file",
+        {"text": _TEXT, "to": _PATH},
+        {"days": _COUNT},
+    ),
     _builtin(_file_history, "the versions of a file", {"path": _PATH}),
     _builtin(_rollback_file, "bring an earlier version of a file back", {"path": _PATH, "version": _VERSION}),
     _builtin(_delete_file, "delete a file", {"path": _PATH}),

@@ -256,6 +256,17 @@ def _move(access: AccessManager, process: Process, call: sc.StorageMove, now: fl
     )
 
 
+def _join(access: AccessManager, process: Process, call: sc.StorageJoin, now: float) -> Verdict:
+    """It reads what is anybody's, and writes what is its own."""
+    verdict = ALLOW
+    if call.owner is not None:
+        for file in call.files:
+            verdict = access.reach(process, "storage", "read", call.owner, file.path, now)
+            if verdict.error:
+                break
+    return verdict
+
+
 def _prune(access: AccessManager, process: Process, call: sc.StoragePrune, now: float) -> Verdict:
     """What is pruned is lost: of one's own things, too."""
     if call.owner is None or call.owner == process.principal:
@@ -293,6 +304,8 @@ RULES: dict[type[sc.SystemCall], Rule] = {
     sc.StorageHistory: _thing("storage", "read", "path"),
     sc.StorageRollback: _overwrite,
     sc.StorageSearch: _thing("storage", "read", "folder"),
+    sc.StorageGroup: _thing("storage", "read", "folder"),
+    sc.StorageJoin: _join,
     sc.StorageMkdir: _thing("storage", "write", "path"),
     sc.StorageMove: _move,
     sc.StorageDiff: _thing("storage", "read", "path"),
@@ -348,6 +361,7 @@ WRITES: frozenset[type[sc.SystemCall]] = frozenset(
         sc.StorageCreate,
         sc.StorageWrite,
         sc.StorageAppend,
+        sc.StorageJoin,
         sc.StorageDelete,
         sc.StorageRollback,
         sc.StorageMkdir,

@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import apsw
 from msgspec import structs
@@ -39,14 +39,16 @@ from aios.kernel.files.asking import Asking
 from aios.kernel.files.chunks import Chunk, chunks_of
 from aios.kernel.files.holdings import Limits
 from aios.kernel.files.tables import moment_of
-from aios.kernel.finding import searching, shelving
+from aios.kernel.finding import grouping, joining, searching, shelving
 from aios.kernel.paths import check_folder, check_path
 from aios.kernel.process import Caller
+from aios.kernel.shelves.shelf import Hit
 from aios.kernel.shelves.tender import Tender
 from aios.kernel.shelves.tending import FLUSH
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Verb = Callable[[apsw.Connection, Asking, Any], sc.Reply]
 
 READS: dict[type[sc.SystemCall], Verb] = {
@@ -118,8 +120,15 @@ class StorageManager:
         if verb := READS.get(type(call)):
             return await self._store.read(partial(_answered, verb, asking, call))
         match call:
-            case sc.StorageSearch():
-                return await self._search(asking, call)
+            case sc.StorageSearch(limit=limit):
+                return await self._search(
+                    asking, call, limit, partial(searching.found, call=call, limit=limit)
+                )
+            case sc.StorageGroup():
+                limit = grouping.limit_of(call)
+                return await self._search(asking, call, limit, partial(grouping.grouped, call=call))
+            case sc.StorageJoin():
+                return await self._join(asking, call)
             case sc.StorageLock():
                 return await self._lock(asking, call)
             case sc.StorageUpload():
@@ -196,12 +205,28 @@ class StorageManager:
         while await self._store.write(partial(uploads.sweep, moment=moment)):
             pass
 
-    async def _search(self, asking: Asking, call: sc.StorageSearch) -> sc.FileHits:
-        query = searching.query_of(call, asking.owner, asking.now)
+    async def _search(
+        self,
+        asking: Asking,
+        call: sc.FileConditions,
+        limit: int,
+        read: Callable[[apsw.Connection, list[Hit]], T],
+    ) -> T:
+        query = searching.query_of(call, asking.owner, asking.now, limit)
         if searching.is_narrow(call):
             chosen = await self._store.read(lambda c: searching.chosen(c, call, asking.owner))
             query = structs.replace(query, chosen=chosen)
-        return await self._tender.search(query, partial(searching.found, call=call))
+        return await self._tender.search(query, read)
+
+    async def _join(self, asking: Asking, call: sc.StorageJoin) -> sc.FileJoin:
+        """Read, then write: versions do not change, so what was read is what they are."""
+        joined = await self._store.read(partial(joining.read, asking=asking, call=call))
+        if call.dry_run:
+            return joined.reply
+        asking = structs.replace(asking, owner=asking.author, content=await _chunks(joined.content))
+        reply = await self._store.write(partial(joining.write, asking=asking, call=call, joined=joined))
+        self._wrote(asking.owner, _weight(asking, call))
+        return reply
 
     def _wrote(self, owner: str, weight: int) -> None:
         """Have the index follow in the background, now and then."""
@@ -228,7 +253,7 @@ def _answered(verb: Verb, asking: Asking, call: sc.SystemCall, connection: apsw.
 def _weight(asking: Asking, call: sc.SystemCall) -> int:
     """What a change gives the index to do, in documents of a few lines; of folders it is not known."""
     match call:
-        case sc.StorageCreate() | sc.StorageWrite() | sc.StorageAppend():
+        case sc.StorageCreate() | sc.StorageWrite() | sc.StorageAppend() | sc.StorageJoin():
             return 1 + sum(chunk.size for chunk in asking.content) * FLUSH // shelving.DUE_BYTES
         case sc.StorageMove() | sc.StorageRollback() | sc.StorageDelete(deep=True):
             return FLUSH
@@ -270,9 +295,12 @@ def _checked(call: sc.SystemCall) -> sc.SystemCall:
         case sc.StorageList(folder=folder, after=after):
             check_folder(folder)
             check_folder(after)
-        case sc.StorageSearch():
+        case sc.FileConditions():
             check_folder(call.folder)
             searching.check(call)
+        case sc.StorageJoin():
+            for path in (call.to, *(file.path for file in call.files)):
+                check_path(path)
         case sc.StorageHistory() | sc.StorageDiff() | sc.StorageRollback() | sc.StoragePrune():
             check_folder(call.path)
             return structs.replace(call, path=call.path.removesuffix("/"))

@@ -366,6 +366,65 @@ class Storage(Stubs):
         )
         return await self._call(call, sc.FileHits)
 
+    async def group(
+        self,
+        by: sc.GroupBy,
+        text: str = "",
+        limit: int = 20,
+        *,
+        num_best: int = 3,
+        mode: sc.SearchMode = "both",
+        folder: str = "",
+        name: str = "",
+        kind: str = "",
+        min_bytes: int = 0,
+        max_bytes: int | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        label: sc.Label | None = None,
+        owner: str | None = None,
+    ) -> sc.FileGroups:
+        call = sc.StorageGroup(
+            by=by,
+            text=text,
+            limit=limit,
+            num_best=num_best,
+            mode=mode,
+            folder=folder,
+            name=name,
+            kind=kind,
+            min_bytes=min_bytes,
+            max_bytes=max_bytes,
+            since=since,
+            until=until,
+            label=label,
+            owner=owner,
+        )
+        return await self._call(call, sc.FileGroups)
+
+    async def join(
+        self,
+        files: Iterable[sc.FileAt | str],
+        to: str,
+        *,
+        title: str = "",
+        if_version: int | None = None,
+        lock: int | None = None,
+        dry_run: bool = False,
+        owner: str | None = None,
+    ) -> sc.FileJoin:
+        """`files` are paths, of their newest versions, or `FileAt`."""
+        call = sc.StorageJoin(
+            files=tuple(sc.FileAt(file) if isinstance(file, str) else file for file in files),
+            to=to,
+            title=title,
+            if_version=if_version,
+            lock=lock,
+            dry_run=dry_run,
+            owner=owner,
+        )
+        return await self._call(call, sc.FileJoin)
+
     async def quota(self, *, owner: str | None = None) -> sc.FileQuota:
         return await self._call(sc.StorageQuota(owner=owner), sc.FileQuota)
 

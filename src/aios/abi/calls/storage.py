@@ -32,6 +32,8 @@ LockToken = Annotated[int, Meta(ge=1)]
 """What `storage.lock` gave. A call that names one has an effect only as long as that lock lasts."""
 Offset = Annotated[int, Meta(ge=0)]
 """A place in a file, in bytes."""
+GroupBy = Literal["folder", "kind", "label", "day", "week", "month", "meaning"]
+"""Days, weeks (of ISO 8601) and months are of UTC, by the last change."""
 
 MAX_READ_BYTES = 8 * 1024 * 1024
 """Of a file in one reply."""
@@ -205,15 +207,15 @@ class StoragePrune(SystemCall, frozen=True):
     owner: Name | None = None
 
 
-class StorageSearch(SystemCall, frozen=True):
-    """Find files by what they and their paths say, best first. Without words in it, those changed last.
+class FileConditions(SystemCall, frozen=True):
+    """What files are looked for: the beginning of the calls that find some.
 
     All conditions hold before anything is ranked, and the ranking knows nothing but the owner's files, in the
     folder alone where one is named. Of each file the first 256 KiB are looked through.
     """
 
     text: Annotated[str, Meta(max_length=4096)] = ""
-    limit: Limit = 10
+    """Without words in it, those changed last are the best."""
     mode: SearchMode = "both"
     folder: Folder = ""
     """Only files in this folder or below it,"""
@@ -230,6 +232,55 @@ class StorageSearch(SystemCall, frozen=True):
     """and before this one."""
     label: Label | None = None
     owner: Name | None = None
+
+
+class StorageSearch(FileConditions, frozen=True):
+    """Find files by what they and their paths say, best first. Without words, those changed last."""
+
+    limit: Limit = 10
+
+
+class StorageGroup(FileConditions, frozen=True, kw_only=True):
+    """Find files, and put together those of one folder, kind, label or time, or alike in meaning.
+
+    Groups come in the order of their best files. Looked at are the best 10,000 files; by meaning, the best
+    256.
+    """
+
+    by: GroupBy
+    limit: Limit = 20
+    """Groups at most,"""
+    num_best: Annotated[int, Meta(ge=0, le=20)] = 3
+    """and files named of each."""
+
+
+class FileAt(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A file in one version; None for the newest."""
+
+    path: Path
+    version: Version | None = None
+
+
+class StorageJoin(SystemCall, frozen=True):
+    """Put the texts of files one after the other into one of the caller's own, under path and version each.
+
+    It is written at once or not at all, and is untrusted where one of them is. What is no text is left out,
+    and named. `TooLarge` for over 32 MiB of text.
+    """
+
+    files: Annotated[tuple[FileAt, ...], Meta(min_length=1, max_length=1000)]
+    to: Path
+    """In the caller's own tree."""
+    title: Annotated[str, Meta(max_length=512)] = ""
+    """The first line; empty for none."""
+    if_version: IfVersion | None = None
+    """Of `to`."""
+    lock: LockToken | None = None
+    """On `to`."""
+    dry_run: bool = False
+    """Only say what it would come to."""
+    owner: Name | None = None
+    """Whose the files are; None for the caller's own."""
 
 
 class StorageQuota(SystemCall, frozen=True):
@@ -464,3 +515,43 @@ class FileHit(Struct, frozen=True):
 
 class FileHits(Reply, frozen=True):
     hits: tuple[FileHit, ...]
+
+
+class FileGroup(Struct, frozen=True):
+    """Files that have something in common: how many, their bytes together, and the best of them."""
+
+    name: str
+    """The folder, kind or time, such as `2026-W07`; of those alike in meaning, words that tell them apart."""
+    num_files: int
+    bytes: int
+    best: tuple[FileHit, ...]
+
+
+class FileGroups(Reply, frozen=True):
+    groups: tuple[FileGroup, ...]
+    num_groups: int
+    """With those beyond the limit."""
+    num_files: int
+    """In all groups together."""
+    is_cut: bool = False
+    """Whether more files fit than were looked at."""
+
+
+class JoinedFile(Struct, frozen=True):
+    """Where in the whole a file's text stands, in bytes; or why it does not."""
+
+    path: str
+    version: int
+    start: int = 0
+    size: int = 0
+    left_out: str = ""
+
+
+class FileJoin(Reply, frozen=True):
+    """What was joined, in its order, and what came of it."""
+
+    parts: tuple[JoinedFile, ...]
+    size: int
+    label: Label = "trusted"
+    file: FileEntry | None = None
+    """None of a dry run."""

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 
 import apsw
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from aios.abi.errors import InvalidArgument
-from aios.abi.syscalls import FileHit, FileHits, StorageSearch
+from aios.abi.syscalls import FileConditions, FileHit, FileHits
 from aios.kernel.files.documents import shelf_of
 from aios.kernel.files.entries import IS_BELOW, File, span
 from aios.kernel.finding import shelving
@@ -22,7 +23,14 @@ MAX_SNIPPET_BYTES = 16 * 1024 * 1024
 _PATTERN = re.compile(r"[*?\[]")
 
 
-def query_of(call: StorageSearch, owner: str, now: float) -> Query:
+class Found(Struct, frozen=True):
+    """A file that was found, and how well it answers."""
+
+    file: File
+    score: float
+
+
+def query_of(call: FileConditions, owner: str, now: float, limit: int) -> Query:
     """The same as a query to the owner's shelf.
 
     A search in a folder knows the files in it only: who was granted that folder must not tell from a score
@@ -37,7 +45,7 @@ def query_of(call: StorageSearch, owner: str, now: float) -> Query:
         places=(Place(shelf_of(owner), only=shelving.folder_mark(folder) if folder else None),),
         text=call.text,
         mode=call.mode,
-        limit=call.limit,
+        limit=limit,
         now=now,
         marks=tuple(marks),
         without=tuple(without),
@@ -46,12 +54,12 @@ def query_of(call: StorageSearch, owner: str, now: float) -> Query:
     )
 
 
-def is_narrow(call: StorageSearch) -> bool:
+def is_narrow(call: FileConditions) -> bool:
     """Whether it asks for what no mark on a shelf tells."""
     return bool(call.name or call.min_bytes or call.max_bytes is not None)
 
 
-def chosen(connection: apsw.Connection, call: StorageSearch, owner: str) -> NDArray[np.int64]:
+def chosen(connection: apsw.Connection, call: FileConditions, owner: str) -> NDArray[np.int64]:
     """The stamps of the files whose name and size are asked for."""
     fits = _names(call.name)
     rows = connection.execute(
@@ -78,23 +86,41 @@ def _names(name: str) -> Callable[[str], bool]:
     return lambda path: matches(path.casefold().rpartition("/")[2]) is not None
 
 
-def found(connection: apsw.Connection, hits: Sequence[Hit], call: StorageSearch) -> FileHits:
+def files_of(
+    connection: apsw.Connection, hits: Sequence[Hit], call: FileConditions, limit: int
+) -> list[Found]:
     """The files themselves. Damaged ones, and those gone since, are left out; reading them says so."""
-    answer: list[FileHit] = []
-    room = MAX_SNIPPET_BYTES
+    answer: list[Found] = []
     for one in hits:
-        if len(answer) == call.limit:
+        if len(answer) == limit:
             break
         file = shelving.hit(connection, one.shelf, one.stamp)
-        if file is None or not _fits(file, call):
-            continue
-        content = shelving.text_of(connection, file) if room > 0 else ""
-        room -= shelving.INDEXED_BYTES
-        answer.append(FileHit(file.entry, snippet(content, call.text), one.score))
-    return FileHits(tuple(answer))
+        if file is not None and _fits(file, call):
+            answer.append(Found(file, one.score))
+    return answer
 
 
-def _fits(file: File, call: StorageSearch) -> bool:
+class Shown:
+    """Shows files with a piece of their text, as long as there is room for reading it."""
+
+    def __init__(self, connection: apsw.Connection, text: str) -> None:
+        self._connection = connection
+        self._text = text
+        self._room = MAX_SNIPPET_BYTES
+
+    def hit(self, one: Found) -> FileHit:
+        content = shelving.text_of(self._connection, one.file) if self._room > 0 else ""
+        self._room -= min(one.file.size, shelving.INDEXED_BYTES)
+        return FileHit(one.file.entry, snippet(content, self._text), one.score)
+
+
+def found(connection: apsw.Connection, hits: Sequence[Hit], call: FileConditions, limit: int) -> FileHits:
+    """What a search answers."""
+    shown = Shown(connection, call.text)
+    return FileHits(tuple(shown.hit(one) for one in files_of(connection, hits, call, limit)))
+
+
+def _fits(file: File, call: FileConditions) -> bool:
     """Marks are hashed on a shelf: two that meet there do not here."""
     folder = call.folder.removesuffix("/")
     return (
@@ -104,7 +130,7 @@ def _fits(file: File, call: StorageSearch) -> bool:
     )
 
 
-def check(call: StorageSearch) -> None:
+def check(call: FileConditions) -> None:
     """Raises `InvalidArgument` for what no file could be."""
     if call.max_bytes is not None and call.max_bytes < call.min_bytes:
         raise InvalidArgument(f"max_bytes is {call.max_bytes}, which is less than min_bytes")
