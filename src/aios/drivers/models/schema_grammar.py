@@ -22,6 +22,8 @@ Mask = NDArray[np.bool_]
 _KEPT = 64
 _WRITTEN = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """As the model writes JSON, and has read it in training: on one line."""
+_LENIENT = {"lenient": True, "coerce_one_of": True}
+"""What a schema says that can't be kept is left to whoever reads the text."""
 _LARGEST = 1e15
 """Numbers without bounds get these, so that what reads the answer can hold them whole."""
 
@@ -71,19 +73,25 @@ class SchemaGrammars:
 
         What it says that can't be kept is left to whoever takes the call: tools check their arguments.
         """
-        return self._grammar(schema, _after_a_space, {"lenient": True, "coerce_one_of": True})
+        return self._grammar(schema, _after_a_space, _LENIENT)
 
     def text(self, schema: JsonSchema) -> SchemaGrammar:
         """Text after one space, of the length and pattern that the schema of a string asks for."""
         return self._grammar(schema, _as_it_is, {})
 
+    def lark(self, grammar: str) -> SchemaGrammar:
+        """What a grammar of llguidance's dialect of Lark says. `InvalidArgument` as for `strict`."""
+        return self._kept(grammar, lambda: LLMatcher.grammar_from_lark(grammar))
+
     def _grammar(
         self, schema: JsonSchema, written: Callable[[JsonSchema], str], options: dict[str, Any]
     ) -> SchemaGrammar:
         narrow = {**_narrowed(schema), "x-guidance": {**_WRITTEN, **options}}
-        key = f"{written.__name__} {json.dumps(narrow)}"
+        return self._kept(f"{written.__name__} {json.dumps(narrow)}", lambda: written(narrow))
+
+    def _kept(self, key: str, written: Callable[[], str]) -> SchemaGrammar:
         if key not in self._made:
-            matcher = LLMatcher(self._ready_tokenizer(), written(narrow), log_level=0)
+            matcher = LLMatcher(self._ready_tokenizer(), written(), log_level=0)
             if matcher.is_error():
                 raise InvalidArgument(f"no answer can be made by this schema: {_first_line(matcher)}")
             self._made[key] = SchemaGrammar(matcher, self._chat.vocab_size)
@@ -96,6 +104,12 @@ class SchemaGrammars:
         if self._tokenizer is None:
             self._tokenizer = LLTokenizer(TokenizerWrapper(_Vocabulary(self._chat)))
         return self._tokenizer
+
+
+def json_rule(schema: JsonSchema) -> str:
+    """The right side of a rule for JSON that fits `schema`, as an argument of a call does (`argument`)."""
+    narrow = {**_narrowed(schema), "x-guidance": {**_WRITTEN, **_LENIENT}}
+    return f"%json {json.dumps(narrow)}"
 
 
 class _Vocabulary:
