@@ -61,7 +61,7 @@ def test_a_stop_string_across_tokens_ends_the_answer_and_is_no_part_of_it(chat: 
     text = "The weather is fine. The answer"
     growing = answer(chat, Sampling(stop=("ine. Th",)))
     deltas = feed(growing, chat.encode_text(text))
-    finished = growing.finished("m")
+    finished = growing.choice()
     assert finished.text == "".join(delta.text for delta in deltas) == "The weather is f"
     assert finished.finish_reason == "stop"
 
@@ -77,19 +77,19 @@ def test_the_end_token_ends_it_and_calls_are_told(chat: ChatFormat) -> None:
     call += [chat.controls["<|val|>"], *chat.encode_text(" 12"), chat.end_id]
     tokens = [*chat.encode_text("so z"), *call]
     deltas = feed(growing, tokens)
-    finished = growing.finished("m")
+    finished = growing.choice()
     assert finished.text == "so z"
     assert finished.finish_reason == "tool_calls"
     assert [(made.name, made.arguments) for made in finished.tool_calls] == [("add", {"x": 12})]
     assert [delta.text for delta in deltas if delta.tool_call] == ["z"]
-    assert sum(delta.num_tokens for delta in deltas) == finished.usage.completion_tokens == len(tokens)
+    assert sum(delta.num_tokens for delta in deltas) == growing.num_tokens == len(tokens)
 
 
 def test_a_limit_cuts_and_an_unfinished_call_is_text(chat: ChatFormat) -> None:
     growing = answer(chat, Sampling(max_tokens=3))
     tokens = [chat.controls["<|call|>"], *chat.encode_text("add the weather")]
     deltas = feed(growing, tokens)
-    finished = growing.finished("m")
+    finished = growing.choice()
     assert finished.finish_reason == "length"
     assert finished.tool_calls == ()
     assert finished.text == "".join(delta.text for delta in deltas) == chat.decode(tokens[1:3])

@@ -4,13 +4,14 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aios.abi.errors import ContextOverflow, InvalidArgument, Overloaded
-from aios.abi.messages import Message, Sampling, ToolSpec
+from aios.abi.messages import Beams, Message, Sampling, ToolSpec
 from aios.drivers.engine import Engine
 from aios.drivers.engine_frames import (
     Cancel,
@@ -30,6 +31,7 @@ from aios.drivers.llm_local import EMBEDDED_MODEL
 from aios.drivers.models.chat import ChatFormat
 from aios.drivers.models.decoder import Decoder
 from aios.drivers.models.kv_row import BLOCK
+from aios.drivers.snapshot_files import SnapshotFiles
 
 _TOOLS = (
     ToolSpec("add", "adds two numbers", {"type": "object", "properties": {"x": {"type": "string"}}}),
@@ -63,10 +65,24 @@ class Bench:
     """An engine with all that came out of it, by run."""
 
     def __init__(
-        self, decoder: Decoder, chat: ChatFormat, slots: int, cache_bytes: int, snapshot_bytes: int
+        self,
+        decoder: Decoder,
+        chat: ChatFormat,
+        slots: int,
+        cache_bytes: int,
+        snapshot_bytes: int,
+        kv_tokens: int = 0,
+        folder: Path | None = None,
     ) -> None:
         self.engine = Engine(
-            decoder, chat, model="tiny", slots=slots, cache_bytes=cache_bytes, snapshot_bytes=snapshot_bytes
+            decoder,
+            chat,
+            model="tiny",
+            slots=slots,
+            cache_bytes=cache_bytes,
+            snapshot_bytes=snapshot_bytes,
+            kv_tokens=kv_tokens,
+            files=None if folder is None else SnapshotFiles(folder, decoder.identity, 1 << 26),
         )
         self.texts: dict[int, str] = {}
         self.slices: dict[int, int] = {}
@@ -78,7 +94,8 @@ class Bench:
         for event in events:
             match event:
                 case Progress(run, num_tokens, deltas, finished):
-                    self.texts[run] = self.texts.get(run, "") + "".join(delta.text for delta in deltas)
+                    shown = "".join(delta.text for delta in deltas if not delta.index)
+                    self.texts[run] = self.texts.get(run, "") + shown
                     self.slices[run] = num_tokens
                     if finished is not None:
                         self.finished[run] = finished
@@ -120,7 +137,7 @@ def expected_of(decoder: Decoder, chat: ChatFormat) -> Callable[[Generation], Fi
     def expected(each: Generation) -> Finished:
         key = repr(each)
         if key not in known:
-            known[key] = Bench(decoder, chat, 1, 0, 0).run(each)
+            known[key] = Bench(decoder, chat, each.sampling.width, 0, 0).run(each)
         return known[key]
 
     return expected
@@ -146,16 +163,22 @@ _SAMPLINGS = st.sampled_from(
         {"temperature": 1.0, "min_p": 0.2, "repetition_penalty": 1.3},
         {"presence_penalty": 1.0, "frequency_penalty": 0.5, "logit_bias": {300: 4.0, 17: -100.0}},
         {"temperature": 1.2, "logprobs": 2},
+        {"temperature": 1.0, "n": 3},
+        {"temperature": 1.3, "n": 2, "logprobs": 1, "stop": ("1]",)},
+        {"beams": Beams(3), "n": 2},
+        {"beams": Beams(2, -1.0, "never"), "logprobs": 1, "repetition_penalty": 1.2},
+        {"beams": Beams(3, 2.0, True), "n": 3, "stop": ("1]", "][3")},
     ]
 )
 
 
 def same(one: Finished, other: Finished) -> bool:
-    return (one.text, one.tool_calls, one.finish_reason, one.logprobs) == (
+    return (one.text, one.tool_calls, one.finish_reason, one.logprobs, one.others) == (
         other.text,
         other.tool_calls,
         other.finish_reason,
         other.logprobs,
+        other.others,
     ) and (one.usage.completion_tokens == other.usage.completion_tokens)
 
 
@@ -165,11 +188,14 @@ def test_an_interrupted_generation_equals_the_uninterrupted_one(
     decoder: Decoder, chat: ChatFormat, expected_of: Callable[[Generation], Finished], data: st.DataObject
 ) -> None:
     jobs = [job(i, **data.draw(_SAMPLINGS)) for i in range(data.draw(st.integers(1, 10)))]
-    slots = data.draw(st.sampled_from([1, 3, 9]))
+    slots = data.draw(st.sampled_from([3, 4, 9]))
     cache_bytes, snapshot_bytes = (data.draw(st.sampled_from([0, 60_000, 1 << 30])) for _ in range(2))
+    kv_tokens = data.draw(st.sampled_from([0, 150, 400]))
     quanta = [data.draw(st.integers(1, 12)) for _ in jobs]
-    bench = Bench(decoder, chat, slots, cache_bytes, snapshot_bytes)
-    run_interrupted(bench, jobs, quanta, slots, data.draw(st.randoms(use_true_random=False)))
+    with TemporaryDirectory() as folder:
+        disk = Path(folder) if data.draw(st.booleans()) else None
+        bench = Bench(decoder, chat, slots, cache_bytes, snapshot_bytes, kv_tokens, disk)
+        run_interrupted(bench, jobs, quanta, slots, data.draw(st.randoms(use_true_random=False)))
     for run, each in enumerate(jobs):
         expected = expected_of(each)
         assert same(bench.finished[run], expected)

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 from msgspec import structs
 
 from aios.abi.messages import Delta, Message, Sampling
@@ -54,8 +53,7 @@ def test_an_event_that_no_frame_can_hold_fails_its_run_and_no_other(
 ) -> None:
     engine = Garbling.load(Load(str(model_folder), "tiny", 2, 0, 0))
     with (tmp_path / "events").open("w+b", buffering=0) as output:
-        with pytest.raises(EOFError):
-            serve(engine, [Submit(1, JOB), Submit(2, JOB)], NothingMore(), output.fileno())
+        serve(engine, [Submit(1, JOB), Submit(2, JOB)], NothingMore(), output.fileno())
         output.seek(0)
         frames = [decode_events(body) for body in FrameReader(MAX_FRAME).feed(output.read())]
     events: list[Event] = [event for frame in frames for event in frame]

@@ -129,16 +129,16 @@ async def test_slices_in_a_process_make_the_same_answer(driver: EmbeddedDriver, 
 async def test_a_killed_engine_fails_its_calls_and_the_next_call_starts_another(
     driver: EmbeddedDriver,
 ) -> None:
-    expected = await whole(driver, job())
+    expected = await whole(driver, job(200))
     texts: list[str] = []
-    parked = await driver.run(job(), None, lambda delta: texts.append(delta.text), lambda n: n >= 8)
+    parked = await driver.run(job(200), None, lambda delta: texts.append(delta.text), lambda n: n >= 8)
     assert isinstance(parked, Preempted)
     running = await first_token(driver, job(200))
     assert driver.engine_pid is not None
     os.kill(driver.engine_pid, signal.SIGKILL)
     with pytest.raises(Unavailable, match="the engine ended"):
         await running
-    outcome = await driver.run(job(), parked.snapshot, lambda delta: texts.append(delta.text), never)
+    outcome = await driver.run(job(200), parked.snapshot, lambda delta: texts.append(delta.text), never)
     assert isinstance(outcome, Finished)
     assert outcome.text == "".join(texts) == expected.text  # replayed, nothing shown twice
     assert driver.statistics().replays == 1

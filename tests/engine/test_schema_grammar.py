@@ -26,7 +26,7 @@ def said(answer: Answer, chat: ChatFormat, seed: int) -> Answer:
     while answer.finish_reason is None:
         logits = rng.standard_normal(chat.vocab_size).astype(np.float32) * 3
         logits[silent] = -np.inf
-        answer.add(answer.choose(logits))
+        answer.add(*answer.choose(logits))
     return answer
 
 
@@ -41,7 +41,7 @@ def test_every_answer_by_a_schema_parses_and_fits(chat: ChatFormat, max_tokens: 
     for seed in range(NUM_SCHEMAS):
         schema = answer_schema(Random(seed))
         sampling = Sampling(max_tokens=max_tokens, temperature=1.0, seed=seed)
-        finished = said(answers.begin([chat.bos_id], sampling, schema=schema), chat, seed).finished("m")
+        finished = said(answers.begin([chat.bos_id], sampling, schema=schema), chat, seed).choice()
         if finished.finish_reason == "length":
             num_cut += 1  # Not even the shortest way to an end had room.
             continue
@@ -58,7 +58,7 @@ def test_every_call_fits_its_tool(chat: ChatFormat, max_tokens: int) -> None:
         tools = [tool(draw, name) for name in ("look_up", "book")]
         prompt = [chat.bos_id, chat.controls["<|assistant|>"], chat.controls["<|call|>"]]
         sampling = Sampling(max_tokens=max_tokens, temperature=1.0, seed=seed)
-        finished = said(answers.begin(prompt, sampling, tools, tools), chat, seed).finished("m")
+        finished = said(answers.begin(prompt, sampling, tools, tools), chat, seed).choice()
         schemas = {spec.name: spec.parameters for spec in tools}
         for call in finished.tool_calls:
             num_calls += 1

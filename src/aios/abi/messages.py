@@ -51,6 +51,22 @@ class Message(Struct, frozen=True, omit_defaults=True):
         return "".join(part.get("text", "") for part in self.content if part.get("type") == "text")
 
 
+class Beams(Struct, frozen=True, omit_defaults=True):
+    """Beam search: the `width` likeliest beginnings are gone on with, until `width` answers have ended.
+
+    A hypothesis is worth the sum of its tokens' log-probabilities over its length to the power of
+    `length_penalty` (Wu and others, arXiv 1609.08144, section 7, with the length itself in the place of their
+    formula).
+    """
+
+    width: Annotated[int, Meta(ge=1, le=32)] = 4
+    length_penalty: Annotated[float, Meta(ge=-8, le=8)] = 1.0
+    """Above 0 long answers gain, below it short ones."""
+    early_stopping: bool | Literal["never"] = False
+    """True: end as soon as `width` answers have ended. False: when no beginning, at its present length, is
+    worth more than the worst of them. `never`: when none can become worth more at any length."""
+
+
 class Sampling(Struct, frozen=True, omit_defaults=True):
     """How tokens are chosen. `temperature` 0 is greedy. `seed` None lets the kernel draw one.
 
@@ -84,6 +100,15 @@ class Sampling(Struct, frozen=True, omit_defaults=True):
     """Added to the logits of tokens, by their ids in the model's vocabulary."""
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     """Tell how likely each token of the text was, and so many others beside it."""
+    n: Annotated[int, Meta(ge=1, le=32)] = 1
+    """So many answers to one prompt, each drawn by itself; of beams the best ones."""
+    beams: Beams | None = None
+    """Search for the likeliest answer, at temperature 0; None to choose token by token."""
+
+    @property
+    def width(self) -> int:
+        """The most beginnings of an answer that are gone on with at the same time."""
+        return self.n if self.beams is None else self.beams.width
 
 
 class Usage(Struct, frozen=True, omit_defaults=True):
@@ -105,11 +130,25 @@ class TokenLogprob(Struct, frozen=True, omit_defaults=True):
     """The likeliest in its place, the likeliest first."""
 
 
+class Choice(Struct, frozen=True, omit_defaults=True):
+    """One of several answers to the same prompt."""
+
+    text: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: FinishReason = "stop"
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
 class Delta(Struct, frozen=True, omit_defaults=True):
-    """A piece of an answer as it streams: text, a whole tool call, or both, and the tokens it took."""
+    """A piece of an answer as it streams: text, a whole tool call, or both, and the tokens it took.
+
+    One without either only tells that work was done: beams show nothing before the best is known.
+    """
 
     text: str = ""
     tool_call: ToolCall | None = None
     num_tokens: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
     """Of the tokens of the text, where they were asked for."""
+    index: int = 0
+    """Which of several answers it belongs to, counted from 0."""

@@ -1,15 +1,20 @@
 """The embedded core's engine: many generations in one batch, a token each a step, in rows that come and go.
 
-Owns rows, the order of work, interruption and the prefix cache. A free row takes the next run at once; a
-prompt is computed a few blocks a step, so that those who are talking do not stall. It knows no process, no
-pipe and no event loop: whoever drives it takes `turn`s while there is work and hands on the events.
+Owns rows, the order of work, interruption and the prefix cache. Free rows take the next run at once, as long
+as the keys and values of all that run have room; a prompt is computed a few blocks a step, so that those who
+are talking do not stall. It knows no process, no pipe and no event loop: whoever drives it takes `turn`s
+while there is work and hands on the events.
 """
 
+import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, assert_never
 
 import numpy as np
+from msgspec import structs
 
 from aios.abi.errors import AiosError, InvalidArgument, Overloaded
 from aios.drivers.engine_frames import (
@@ -20,6 +25,7 @@ from aios.drivers.engine_frames import (
     Drop,
     EngineStatistics,
     Event,
+    Export,
     Failed,
     Load,
     Parked,
@@ -30,15 +36,36 @@ from aios.drivers.engine_frames import (
 )
 from aios.drivers.engine_models import load_model
 from aios.drivers.engine_prompts import UNREADABLE, Prompts
-from aios.drivers.engine_snapshots import Run, SnapshotStore
+from aios.drivers.engine_runs import Run
+from aios.drivers.engine_snapshots import Pace, SnapshotStore
 from aios.drivers.llm import Generation, Snapshot
 from aios.drivers.models.kv_row import BLOCK
 from aios.drivers.models.model import Chat, Floats, Model, Row
-from aios.drivers.models.prefix_cache import PrefixCache, key_after
+from aios.drivers.models.prefix_cache import Node, PrefixCache
+from aios.drivers.snapshot_files import SnapshotFiles
+
+_STOP, _GO_ON = 0.95, 0.80
+"""Shares of the room for keys and values: from the first on no run is let in, until below the second."""
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    """A run that waits for rows: made already, or to be taken up from its snapshot."""
+
+    id: int
+    job: Generation
+    run: Run | None
+    resume: Snapshot | None = None
+    awaited: Sequence[Node] = ()
+    """What the cache has of its prompt."""
 
 
 class Engine:
-    """One model with `slots` rows. Not for two threads at once."""
+    """One model with `slots` rows. Not for two threads at once.
+
+    `kv_tokens` bounds the positions of keys and values that rows hold at the same time, 0 for as many as the
+    rows can; `files` takes the snapshots that memory has no room for.
+    """
 
     def __init__(
         self,
@@ -49,29 +76,42 @@ class Engine:
         slots: int,
         cache_bytes: int,
         snapshot_bytes: int,
+        kv_tokens: int = 0,
+        files: SnapshotFiles | None = None,
     ) -> None:
         self._decoder, self._model, self._slots = decoder, model, slots
+        self._kv_tokens = kv_tokens or slots * self.window
         self._prompts = Prompts(chat, model, self.window)
         self._cache = PrefixCache(cache_bytes)
-        self._snapshots = SnapshotStore(self._cache, snapshot_bytes)
-        self._free = [decoder.new_row() for _ in range(slots)]
-        self._waiting: deque[Run] = deque()
+        self._pace = Pace()
+        self._snapshots = SnapshotStore(self._cache, snapshot_bytes, files, decoder.identity, self._pace)
+        self._free: list[Row] = [decoder.new_row() for _ in range(slots)]
+        self._waiting: deque[_Ticket] = deque()
         self._running: dict[int, Run] = {}
+        self._is_full = False
         silent = [
             token for token in range(chat.vocab_size) if not chat.surface(token) and token not in chat.spoken
         ]
         self._never = np.array([*silent, *range(chat.vocab_size, decoder.config.vocab_size)])
         self._steps = self._tokens = self._prefilled = self._cached = self._switches = self._replays = 0
+        self._restored = 0
 
     @classmethod
     def load(cls, command: Load) -> "Engine":
         """Read model and tokenizer. `Unavailable` where they are missing or do not go together."""
+        decoder, chat = load_model(command)
+        files = None
+        if command.snapshot_folder and command.disk_bytes:
+            files = SnapshotFiles(Path(command.snapshot_folder), decoder.identity, command.disk_bytes)
         return cls(
-            *load_model(command),
+            decoder,
+            chat,
             model=command.model,
             slots=command.slots,
             cache_bytes=command.cache_bytes,
             snapshot_bytes=command.snapshot_bytes,
+            kv_tokens=command.kv_tokens,
+            files=files,
         )
 
     @property
@@ -100,7 +140,9 @@ class Engine:
             case Cancel(run):
                 self._cancel(run)
             case Drop(handle):
-                self._snapshots.take(handle)
+                self._snapshots.drop(handle)
+            case Export(handle):
+                self._snapshots.export(handle)
             case Load():
                 return [Failed(0, InvalidArgument("a model is loaded already").to_reply())]
             case _:
@@ -111,13 +153,20 @@ class Engine:
         """One token for each run that has its prompt, and some blocks of the prompts of the others."""
         events: list[RunEvent] = []
         self._steps += 1
-        self._admit()
-        talking = [run for run in self._running.values() if run.next_token >= 0]
-        reading = [run for run in self._running.values() if run.next_token < 0]
+        self._relieve()
+        self._admit(events)
+        talking = [run for run in self._running.values() if run.is_talking]
+        reading = [run for run in self._running.values() if not run.is_talking]
         if talking:
             self._decode(talking, events)
         self._prefill(reading, events)
         return events
+
+    def save(self) -> None:
+        """Write to disk what shall outlive this engine: it is about to end."""
+        for run in [run for run in self._running.values() if run.is_talking]:
+            self._park(run)
+        self._snapshots.save()
 
     def statistics(self) -> EngineStatistics:
         return EngineStatistics(
@@ -132,15 +181,24 @@ class Engine:
             snapshots=len(self._snapshots),
             snapshot_bytes=self._snapshots.num_bytes,
             cache_bytes=self._cache.num_bytes,
+            kv_tokens=self._num_positions(),
+            swapped=self._snapshots.num_swapped,
+            dropped=self._snapshots.num_dropped,
+            restored=self._restored,
+            disk_bytes=self._snapshots.disk_bytes,
+            last_moved=self._snapshots.reason,
+            last_refused=self._snapshots.refusal,
         )
 
     def check(self) -> None:
         """Every row is free or has one run, and the stores' sums hold."""
-        rows = [*self._free, *(run.row for run in self._running.values())]
-        assert None not in rows
+        rows = [*self._free, *(row for run in self._running.values() for row in run.rows)]
         assert len({id(row) for row in rows}) == len(rows) == self._slots
+        assert all(len(run.rows) == max(1, len(run.branches.live)) for run in self._running.values())
         self._cache.check()
         self._snapshots.check()
+
+    # ---- coming in
 
     def _begin(self, command: Submit | Count) -> list[RunEvent]:
         try:
@@ -152,114 +210,223 @@ class Engine:
         return []
 
     def _submit(self, run_id: int, job: Generation, resume: Snapshot | None) -> None:
-        # First of all: a snapshot is used up by going on from it, even where there is no room to.
-        run = self._snapshots.take(resume.handle) if resume is not None else None
         if len(self._running) + len(self._waiting) >= 2 * self._slots:
+            if resume is not None:  # A snapshot is used up by going on from it, even where there is no room.
+                self._snapshots.drop(resume.handle)
             raise Overloaded(f"the model has {self._slots} slots, and as many calls wait for them already")
-        if run is None:
-            run = self._prompts.run(run_id, job)
-        if resume is not None and run.tail is None:
-            # The snapshot is gone, so the run starts over and shows what comes after it.
-            run.replayed = resume.num_tokens
-            self._replays += 1
-        run.id, run.slice_tokens, run.leaving = run_id, 0, False
-        self._waiting.append(run)
+        if job.sampling.width > self._slots:
+            what = "answers" if job.sampling.beams is None else "beams"
+            raise InvalidArgument(f"{job.sampling.width} {what} at once; {self._model} takes {self._slots}")
+        if resume is not None:
+            self._waiting.append(_Ticket(run_id, job, None, resume))
+            return
+        run = self._prompts.run(run_id, job)
+        ticket = _Ticket(run_id, job, run, awaited=tuple(self._cache.path(job.scope, run.prompt)))
+        self._cache.expect(ticket.awaited, 1)
+        self._waiting.append(ticket)
 
-    def _preempt(self, run_id: int) -> list[RunEvent]:
-        run = self._running.get(run_id)
-        if run is None:  # it ended before it heard
-            return []
-        if run.next_token >= 0 and run.answer.num_tokens > run.replayed:
-            return [self._park(run)]
-        run.leaving = True
-        return []
-
-    def _cancel(self, run_id: int) -> None:
-        if run_id in self._running:
-            self._release(self._running[run_id])
-        self._waiting = deque(run for run in self._waiting if run.id != run_id)
-
-    def _admit(self) -> None:
-        while self._free and self._waiting:
-            run = self._waiting.popleft()
-            run.enter_row(self._free.pop())
+    def _admit(self, events: list[RunEvent]) -> None:
+        """Let runs in, in their order, as long as there are rows and room for what they hold."""
+        while self._waiting and (self._may_admit() or not self._running):
+            ticket = self._waiting[0]
+            reserved = sum(run.num_rows - len(run.rows) for run in self._running.values())
+            if ticket.job.sampling.width > len(self._free) - reserved:
+                return
+            self._waiting.popleft()
+            try:
+                run = self._take_up(ticket)
+            except AiosError as error:
+                events.append(Failed(ticket.id, error.to_reply()))
+                continue
+            if self._running and self._num_positions() + run.num_positions > _STOP * self._kv_tokens:
+                self._is_full = True
+                self._wait_again(run, ticket)
+                return
+            run.enter(self._free.pop(), self._free.pop)
             self._running[run.id] = run
 
+    def _may_admit(self) -> bool:
+        share = self._num_positions() / self._kv_tokens
+        self._is_full = share > _STOP or (self._is_full and share >= _GO_ON)
+        return not self._is_full
+
+    def _num_positions(self) -> int:
+        return sum(run.num_positions for run in self._running.values())
+
+    def _take_up(self, ticket: _Ticket) -> Run:
+        """The run of a ticket: as it was made, from its snapshot, or from what another engine left of it."""
+        self._cache.expect(ticket.awaited, -1)
+        ticket.awaited = ()
+        resume, num_shown, run = ticket.resume, 0, None
+        if resume is not None:
+            num_shown = resume.num_tokens
+            run = self._snapshots.take(resume.handle, ticket.job, self._prompts.run)
+        if run is None and (resume is not None or ticket.job.is_kept):
+            run = self._snapshots.find(ticket.job, self._prompts.run)
+            self._restored += run is not None
+        if run is not None and num_shown:
+            # What came after that is not known to be shown, and would be lost.
+            run = run if run.branches.num_tokens <= num_shown else None
+        if run is None and resume is not None:
+            # The snapshot is gone, so the run starts over and shows what comes after it.
+            run = self._prompts.run(ticket.id, ticket.job)
+            self._replays += 1
+        if run is None:
+            assert ticket.run is not None
+            run = ticket.run
+        if num_shown:
+            run.unshown = []
+        run.id, run.num_shown = ticket.id, num_shown
+        run.slice_tokens, run.is_leaving = 0, False
+        return run
+
+    def _wait_again(self, run: Run, ticket: _Ticket) -> None:
+        """There is no room for it yet: it is the next."""
+        if run.tails:
+            ticket.resume = self._parked_to_wait(run)
+        else:
+            ticket.run = run
+        self._waiting.appendleft(ticket)
+
+    def _relieve(self) -> None:
+        """Have the runs that came last wait again, while what is held is more than there is room for."""
+        while len(self._running) > 1 and self._num_positions() > self._kv_tokens:
+            run = next((run for run in reversed(self._running.values()) if run.is_talking), None)
+            if run is None:
+                return
+            self._switches += 1
+            resume = self._parked_to_wait(self._leave(run))
+            self._waiting.appendleft(_Ticket(run.id, run.job, None, resume))
+
+    def _parked_to_wait(self, run: Run) -> Snapshot:
+        """The snapshot of a run that nobody has interrupted, with what of it has really been shown."""
+        snapshot = self._snapshots.park(run)
+        num_shown = 0 if run.unshown else max(run.num_shown, snapshot.num_tokens)
+        return structs.replace(snapshot, num_tokens=num_shown)
+
+    # ---- going on
+
     def _decode(self, runs: Sequence[Run], events: list[RunEvent]) -> None:
-        rows = [run.row for run in runs if run.row is not None]
-        tokens = [run.next_token for run in runs]
-        logits = self._decoder.decode(rows, tokens, [run.length for run in runs])
+        branches = [branch for run in runs for branch in run.branches.live]
+        rows = [row for run in runs for row in run.rows]
+        lengths = [run.length for run in runs for _ in run.rows]
+        began = time.perf_counter()
+        logits = self._decoder.decode(rows, [branch.token for branch in branches], lengths)
+        self._pace.took("token", time.perf_counter() - began, len(rows))
         logits[:, self._never] = -np.inf
-        for run, row_logits in zip(runs, logits, strict=True):
+        start = 0
+        for run in runs:
+            stop = start + len(run.rows)
             run.length += 1
-            self._choose(run, row_logits, events)
+            self._grow(run, logits[start:stop], events)
+            start = stop
 
     def _prefill(self, runs: Sequence[Run], events: list[RunEvent]) -> None:
         # More at once when many wait: each block then delays those who talk, but a burst gets in sooner.
         blocks = 2 + len(runs) // 4
         for run in runs:
-            while blocks and run.next_token < 0 and run.row is not None:
-                blocks -= self._prefill_block(run, run.row, events)
+            while blocks and not run.is_talking:
+                blocks -= self._prefill_block(run, run.rows[0], events)
 
     def _prefill_block(self, run: Run, row: Row, events: list[RunEvent]) -> int:
         """Fill the next block of a prompt; 1 if it had to be computed, 0 if the cache had it."""
         tokens = run.prompt[run.length : run.length + BLOCK]
         last = run.length + len(tokens) == len(run.prompt)
-        key = key_after(run.key, tokens) if len(tokens) == BLOCK else None
-        block = self._cache.find(key) if key else None
+        before = run.nodes[-1] if run.nodes else self._cache.root(run.job.scope)
+        node = self._cache.find(before, tokens) if len(tokens) == BLOCK else None
         logits = None
-        if block is not None and not last:
-            row.put(run.length, block.values)
-            run.answer.cached_tokens += BLOCK
+        if node is not None and node.values is not None and not last:
+            row.put(run.length, node.values)
+            run.num_cached += BLOCK
             self._cached += BLOCK
         else:
+            began = time.perf_counter()
             logits = self._decoder.prefill(row, tokens, run.length, last=last)
+            self._pace.took("prompt", time.perf_counter() - began, len(tokens))
             self._prefilled += len(tokens)
-        if key is not None:
-            run.key = key
-            run.blocks.append(block or self._cache.add(key, row.copy(run.length, run.length + BLOCK)))
+        is_new = node is None
+        if len(tokens) == BLOCK:
+            stop = run.length + BLOCK
+            run.nodes.append(node or self._cache.add(before, tokens, row.copy(run.length, stop)))
         run.length += len(tokens)
         if logits is None:
-            return int(block is None)
+            return int(is_new)
+        self._cache.touch(run.nodes)
         logits[self._never] = -np.inf
-        self._choose(run, logits, events)
+        self._grow(run, logits[None], events)
         return 1
 
-    def _choose(self, run: Run, logits: Floats, events: list[RunEvent]) -> None:
+    def _grow(self, run: Run, logits: Floats, events: list[RunEvent]) -> None:
+        num_before = run.branches.num_tokens
         try:
-            token = run.answer.choose(logits)
-            deltas = run.answer.add(token)
+            deltas, parents = run.branches.grow([*logits])
         except AiosError as error:
             self._fail(run, error, events)
             return
         except UNREADABLE as error:
             self._fail(run, InvalidArgument(f"a tool's parameters are no JSON Schema: {error!r}"), events)
             return
-        run.next_token = token
-        self._tokens += 1
-        ended = run.answer.finish_reason is not None
-        if run.answer.num_tokens <= run.replayed and not ended:
+        num_new = run.branches.num_tokens - num_before
+        self._tokens += num_new
+        if not run.branches.is_over:
+            self._free += run.follow(parents, self._free.pop)
+        if run.branches.num_tokens <= run.num_shown and not run.branches.is_over:
             return
-        run.slice_tokens += 1
-        finished = run.answer.finished(self._model) if ended else None
+        run.slice_tokens += num_new
+        if run.unshown:
+            deltas, run.unshown = [*run.unshown, *deltas], []
+        finished = run.finished(self._model) if run.branches.is_over else None
         events.append(Progress(run.id, run.slice_tokens, tuple(deltas), finished))
-        if ended:
+        if finished is not None:
             self._release(run)
-        elif run.leaving:
-            events.append(self._park(run))
+        elif run.is_leaving:
+            events.append(self._parked(run))
+
+    # ---- leaving
+
+    def _preempt(self, run_id: int) -> list[RunEvent]:
+        run = self._running.get(run_id)
+        if run is None:
+            return self._preempt_waiting(run_id)
+        if run.is_talking and run.branches.num_tokens > run.num_shown and not run.unshown:
+            return [self._parked(run)]
+        run.is_leaving = True
+        return []
+
+    def _preempt_waiting(self, run_id: int) -> list[RunEvent]:
+        """Of a run that waits with a snapshot this is the answer; others have ended, or not begun."""
+        for ticket in self._waiting:
+            if ticket.id == run_id and ticket.resume is not None:
+                self._waiting.remove(ticket)
+                return [Parked(run_id, ticket.resume)]
+        return []
+
+    def _cancel(self, run_id: int) -> None:
+        if run_id in self._running:
+            self._release(self._running[run_id])
+        for ticket in [ticket for ticket in self._waiting if ticket.id == run_id]:
+            self._waiting.remove(ticket)
+            self._cache.expect(ticket.awaited, -1)
+            if ticket.resume is not None:
+                self._snapshots.drop(ticket.resume.handle)
 
     def _fail(self, run: Run, error: AiosError, events: list[RunEvent]) -> None:
         self._release(run)
         events.append(Failed(run.id, error.to_reply()))
 
-    def _park(self, run: Run) -> Parked:
-        del self._running[run.id]
-        self._free.append(run.leave_row())
+    def _parked(self, run: Run) -> Parked:
         self._switches += 1
-        return Parked(run.id, self._snapshots.park(run))
+        return Parked(run.id, self._park(run))
+
+    def _park(self, run: Run) -> Snapshot:
+        return self._snapshots.park(self._leave(run))
+
+    def _leave(self, run: Run) -> Run:
+        del self._running[run.id]
+        self._free += run.leave()
+        return run
 
     def _release(self, run: Run) -> None:
-        assert run.row is not None
         del self._running[run.id]
-        self._free.append(run.row)
-        run.row = None
+        self._free += run.rows
+        run.rows = []

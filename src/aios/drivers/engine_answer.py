@@ -4,11 +4,14 @@ Owns where an answer ends and what text may be shown. It knows nothing of weight
 """
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from aios.abi.messages import (
+    Choice,
     Delta,
     FinishReason,
     JsonSchema,
@@ -16,9 +19,7 @@ from aios.abi.messages import (
     TokenLogprob,
     ToolCall,
     ToolSpec,
-    Usage,
 )
-from aios.drivers.llm import Finished
 from aios.drivers.models.closing import Closing, WayOut
 from aios.drivers.models.model import Chat, Grammar
 from aios.drivers.models.sampling import Floats, Sampler, log_softmax
@@ -58,6 +59,17 @@ class StopStrings:
         return next((n for n in range(longest, 0, -1) if self._held.endswith(stop[:n])), 0)
 
 
+class AnswerState(Struct, frozen=True):
+    """An answer as far as it has come: with the job that it belongs to it says all that is to be known."""
+
+    tokens: tuple[int, ...]
+    way: tuple[int, ...] = ()
+    num_free: int = 0
+    """Where its closing stands: see `Closing.place`."""
+    logprobs: tuple[TokenLogprob | None, ...] = ()
+    """Of each token, where they were asked for."""
+
+
 class Answer:
     """The answer to one prompt with `tools` in view: what `grammar` allows, and `closing` ends in time."""
 
@@ -70,12 +82,12 @@ class Answer:
         prompt: Sequence[int],
         sampling: Sampling,
         window: int,
+        number: int,
     ) -> None:
-        self._sampler = Sampler(sampling, prompt)
+        self._sampler = Sampler(sampling, prompt, number)
         self._num_others = sampling.logprobs
         """Alternatives to each token that are told; None where no likelihoods are."""
-        self.num_tokens = 0
-        self.cached_tokens = 0
+        self.tokens: list[int] = []
         self.finish_reason: FinishReason | None = None
         """Why it ended; None while it grows."""
         self._parser = chat.parser(tools, prompt)
@@ -84,29 +96,91 @@ class Answer:
             self.grammar.feed(token)
         self._chat = chat
         self._end_id = chat.end_id
-        self._num_prompt_tokens = len(prompt)
         room = window - len(prompt)
-        self._max_tokens = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
+        self.max_tokens = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
         self._stops = StopStrings(sampling.stop)
         self._text: list[str] = []
         self._calls: list[ToolCall] = []
         self._logprobs: list[TokenLogprob] = []
         self._unreported = 0
         self._unreported_logprobs: list[TokenLogprob] = []
+        self._each_logprob: list[TokenLogprob | None] = []
+        """Of every token, where they are told."""
 
-    def choose(self, logits: Floats) -> int:
-        """The next token. Spoils `logits`."""
-        likely = log_softmax(logits) if self._num_others is not None and self.grammar.is_text else None
+    @property
+    def num_tokens(self) -> int:
+        return len(self.tokens)
+
+    def choose(self, logits: Floats) -> tuple[int, TokenLogprob | None]:
+        """The next token, and how likely it was where that is told. Spoils `logits`."""
+        likely = self.likelihoods(logits)
         self.grammar.restrict(logits)
-        token = self._sampler.choose(logits, self.num_tokens)
-        token = self._closing.kept(self.grammar, token, self._max_tokens - self.num_tokens)
-        if likely is not None and self._chat.surface(token):
-            self._unreported_logprobs.append(self._logprob(token, likely, self._num_others))
-        return token
+        token = self.kept(self._sampler.choose(logits, self.num_tokens))
+        return token, self.logprob(token, likely)
 
-    def add(self, token: int) -> list[Delta]:
+    def kept(self, token: int) -> int:
+        """`token`, or what must come in its place so that the answer is whole in time."""
+        return self._closing.kept(self.grammar, token, self.max_tokens - self.num_tokens)
+
+    def likelihoods(self, logits: Floats) -> NDArray[np.float64] | None:
+        """How likely each token is, before any setting; None where that is not told."""
+        return log_softmax(logits) if self._num_others is not None and self.grammar.is_text else None
+
+    def logprob(self, token: int, likely: NDArray[np.float64] | None) -> TokenLogprob | None:
+        """What is told of how likely a token was."""
+        if likely is None or not self._chat.surface(token):
+            return None
+        return self._logprob(token, likely, self._num_others)
+
+    def scores(self, logits: Floats) -> NDArray[np.float64]:
+        """Log-probabilities of the tokens of the vocabulary, after biases and penalties; minus infinity for
+        those that may not come next.
+        """
+        scores = self._scores(logits)[: self._chat.vocab_size]
+        allowed = self.grammar.allowed()
+        if self._closing.forced is not None:
+            allowed[:] = False
+            allowed[self._closing.forced] = True
+        scores[~allowed] = -np.inf
+        return scores
+
+    def score(self, logits: Floats, token: int) -> float:
+        """The same of one token, whether or not it may come."""
+        return float(self._scores(logits)[token])
+
+    def _scores(self, logits: Floats) -> NDArray[np.float64]:
+        return log_softmax(self._sampler.adjusted(logits))
+
+    def fork(self) -> "Answer":
+        """The same place in the same answer, to go on from by itself."""
+        twin = copy(self)
+        twin._sampler, twin._parser = self._sampler.fork(), self._parser.fork()
+        twin.grammar, twin._closing = self.grammar.fork(), self._closing.fork()
+        twin._stops = copy(self._stops)
+        twin.tokens, twin._text, twin._calls = [*self.tokens], [*self._text], [*self._calls]
+        twin._logprobs, twin._each_logprob = [*self._logprobs], [*self._each_logprob]
+        twin._unreported_logprobs = [*self._unreported_logprobs]
+        return twin
+
+    def state(self) -> AnswerState:
+        """What `resume` of a new answer to the same prompt needs, to be where this one is."""
+        return AnswerState(tuple(self.tokens), *self._closing.place, tuple(self._each_logprob))
+
+    def resume(self, state: AnswerState) -> list[Delta]:
+        """Take the tokens of an earlier life; what it has shown."""
+        deltas: list[Delta] = []
+        for place, token in enumerate(state.tokens):
+            deltas += self.add(token, state.logprobs[place] if state.logprobs else None)
+        self._closing.resume((state.way, state.num_free))
+        return deltas
+
+    def add(self, token: int, logprob: TokenLogprob | None = None) -> list[Delta]:
         """Take the next token; what can be shown because of it."""
-        self.num_tokens += 1
+        self.tokens.append(token)
+        if self._num_others is not None:
+            self._each_logprob.append(logprob)
+        if logprob is not None:
+            self._unreported_logprobs.append(logprob)
         self._unreported += 1
         self._sampler.feed(token)
         self.grammar.feed(token)
@@ -118,18 +192,10 @@ class Answer:
         self._settle(token, deltas)
         return deltas
 
-    def finished(self, model: str) -> Finished:
+    def choice(self) -> Choice:
         """The whole answer, once `finish_reason` is set."""
         assert self.finish_reason is not None
-        usage = Usage(self._num_prompt_tokens, self.num_tokens, self.cached_tokens)
-        return Finished(
-            "".join(self._text),
-            tuple(self._calls),
-            self.finish_reason,
-            usage,
-            model,
-            tuple(self._logprobs),
-        )
+        return Choice("".join(self._text), tuple(self._calls), self.finish_reason, tuple(self._logprobs))
 
     def _logprob(
         self, token: int, likely: NDArray[np.float64], num_others: int | None = None
@@ -168,7 +234,7 @@ class Answer:
         elif token == self._end_id:
             self._report(self._stops.flush(), None, deltas)
             self.finish_reason = "tool_calls" if self._calls else "stop"
-        elif self.num_tokens >= self._max_tokens:
+        elif self.num_tokens >= self.max_tokens:
             self._cut(deltas)
             self.finish_reason = "length"
 
@@ -194,15 +260,18 @@ class Answers:
         tools: Sequence[ToolSpec] = (),
         callable_tools: Sequence[ToolSpec] = (),
         schema: JsonSchema | None = None,
+        number: int = 0,
     ) -> Answer:
         """An answer to `prompt`, with `tools` in view. It may call `callable_tools`, and fits `schema`.
+
+        The `number`-th of several has other luck than the first.
 
         `InvalidArgument` where no answer can fit. What it raises on parameters that are no JSON Schema is
         Python's own.
         """
         grammar = self._chat.grammar(self._grammars, callable_tools, schema)
         closing = Closing(self._way_out, _reach(callable_tools, schema))
-        return Answer(self._chat, tools, grammar, closing, prompt, sampling, self._window)
+        return Answer(self._chat, tools, grammar, closing, prompt, sampling, self._window, number)
 
 
 def _reach(tools: Sequence[ToolSpec], schema: JsonSchema | None) -> int:

@@ -26,6 +26,12 @@ class Load(Struct, frozen=True, tag=True):
     slots: int
     cache_bytes: int
     snapshot_bytes: int
+    kv_tokens: int = 0
+    """Positions of keys and values that rows may hold at the same time; 0 for as many as they can."""
+    snapshot_folder: str = ""
+    """Where snapshots go that memory has no room for, or that shall outlive the engine; empty for nowhere."""
+    disk_bytes: int = 0
+    """What they may take there."""
 
 
 class Submit(Struct, frozen=True, tag=True):
@@ -50,6 +56,12 @@ class Cancel(Struct, frozen=True, tag=True):
 
 class Drop(Struct, frozen=True, tag=True):
     """Forget a snapshot."""
+
+    handle: str
+
+
+class Export(Struct, frozen=True, tag=True):
+    """Write a snapshot to disk, where the engine of another core of the same model finds it."""
 
     handle: str
 
@@ -115,9 +127,22 @@ class EngineStatistics(Struct, frozen=True, tag=True):
     snapshots: int = 0
     snapshot_bytes: int = 0
     cache_bytes: int = 0
+    kv_tokens: int = 0
+    """Positions that rows hold."""
+    swapped: int = 0
+    """Snapshots written to disk for want of memory,"""
+    dropped: int = 0
+    """and those that were dropped, to be computed again."""
+    restored: int = 0
+    """Runs gone on with from what another engine left on disk."""
+    disk_bytes: int = 0
+    last_moved: str = ""
+    """Why the last snapshot that left memory went where it went."""
+    last_refused: str = ""
+    """Why the last snapshot on disk that could not be used was refused."""
 
 
-Command = Load | Submit | Preempt | Cancel | Drop | Count
+Command = Load | Submit | Preempt | Cancel | Drop | Export | Count
 RunEvent = Progress | Parked | Failed | Counted
 Event = Ready | RunEvent | EngineStatistics
 

@@ -52,9 +52,16 @@ class CommandPipe:
 
 
 def serve(engine: "Engine", pending: list[Command], commands: CommandPipe, output: int) -> None:
-    """Do what is `pending`, and then what comes, until the input ends."""
+    """Do what is `pending`, and then what comes, until the input ends.
+
+    What shall outlive the engine is on disk then. It is all the same how the kernel ended.
+    """
     while True:
-        pending += commands.read(wait=not engine.is_busy and not pending)
+        try:
+            pending += commands.read(wait=not engine.is_busy and not pending)
+        except EOFError:
+            engine.save()
+            return
         if events := engine.turn(pending):
             _write(output, _framed(engine, events))
         pending = []

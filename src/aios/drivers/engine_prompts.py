@@ -6,9 +6,10 @@ Owns what the engine takes and what it does not. It knows the chat template and 
 from collections.abc import Sequence
 
 from aios.abi.errors import ContextOverflow, InvalidArgument
-from aios.abi.messages import Message, ToolCall, ToolSpec
-from aios.drivers.engine_answer import Answers
-from aios.drivers.engine_snapshots import Run
+from aios.abi.messages import Message, Sampling, ToolCall, ToolSpec
+from aios.drivers.engine_answer import Answer, Answers
+from aios.drivers.engine_branches import branches_of
+from aios.drivers.engine_runs import Run
 from aios.drivers.llm import Generation
 from aios.drivers.models.model import Chat
 from aios.drivers.models.schema_text import choices_of, is_list, items_of, tool_line, value_texts
@@ -37,12 +38,17 @@ class Prompts:
             limit = self._window - 1
             raise ContextOverflow(f"the prompt has {len(prompt)} tokens; {self._model} takes {limit}")
         tools, schema = _callable(job), job.response_schema
+        _check_search(job.sampling)
+
+        def begin(number: int) -> Answer:
+            return self._answers.begin(prompt, job.sampling, job.tools, tools, schema, number)
+
         try:
-            answer = self._answers.begin(prompt, job.sampling, job.tools, tools, schema)
+            branches = branches_of(job.sampling, begin)
         except UNREADABLE as error:
             sentence = f"a tool's parameters or the response_schema are no JSON Schema: {error!r}"
             raise InvalidArgument(sentence) from error
-        return Run(run_id, prompt, answer)
+        return Run(run_id, job, prompt, branches)
 
     def encode(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec], tool_choice: str = "auto"
@@ -76,6 +82,18 @@ def _tool_chars(tool: ToolSpec) -> int:
     fields = tool.parameters.get("properties", {}).values()
     choices = [text for field in fields if is_list(field) for text in choices_of(items_of(field)) or ()]
     return max(len(tool_line(tool)), sum(map(len, choices)))
+
+
+def _check_search(sampling: Sampling) -> None:
+    """`InvalidArgument` for beams that draw lots, or are asked for more answers than they can find."""
+    if sampling.beams is None:
+        return
+    if sampling.temperature or sampling.top_k or sampling.top_p < 1 or sampling.min_p:
+        raise InvalidArgument("beams are searched at temperature 0, without top_k, top_p and min_p")
+    if sampling.n > sampling.beams.width:
+        raise InvalidArgument(
+            f"n is {sampling.n}; {sampling.beams.width} beams find no more answers than that"
+        )
 
 
 def _callable(job: Generation) -> tuple[ToolSpec, ...]:

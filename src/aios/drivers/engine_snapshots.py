@@ -1,110 +1,218 @@
 """Interrupted runs of the engine and the keys and values they need to go on.
 
 Owns the memory of snapshots, under a budget. A prompt's full blocks are shared with the prefix cache and with
-each other; only what comes after them is copied. A snapshot that had to go is no loss but of time: the same
-job with the same seed gives the same tokens again, so its run is replayed.
+each other; only what comes after them is copied. Beyond the budget, what would be computed again the fastest
+leaves memory: to disk, where writing and reading take less time than that, else for good. That is no loss but
+of time: the same job with the same seed gives the same tokens again, so its run is replayed.
 """
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from aios.drivers.engine_answer import Answer
-from aios.drivers.llm import Snapshot
+from numpy.typing import NDArray
+
+from aios.abi.errors import AiosError
+from aios.drivers.engine_runs import Run
+from aios.drivers.llm import Generation, Snapshot
 from aios.drivers.models.kv_row import BLOCK
-from aios.drivers.models.model import KeysValues, Row
-from aios.drivers.models.prefix_cache import ROOT, Block, PrefixCache
+from aios.drivers.models.prefix_cache import Node, PrefixCache
+from aios.drivers.snapshot_files import SNAPSHOT_ERRORS, Described, SnapshotFiles, name_of
+
+NewRun = Callable[[int, Generation], Run]
+"""Makes a run that has not begun."""
 
 
-@dataclass(slots=True, eq=False)
-class Run:
-    """A generation in the engine. It holds a row while it runs and none while it waits or is parked."""
+class Pace:
+    """How long things take on this machine, as measured: to decide what costs less."""
 
-    id: int
-    prompt: Sequence[int]
-    answer: Answer
-    replayed: int = 0
-    """Tokens that an earlier life has already shown."""
-    row: Row | None = None
-    length: int = 0
-    """Positions of the row that are filled."""
-    next_token: int = -1
-    """Chosen but not yet fed; -1 while the prompt is being computed."""
-    key: bytes = ROOT
-    blocks: list[Block] = field(default_factory=list)
-    """The prompt's full blocks, as far as they are computed."""
-    slice_tokens: int = 0
-    leaving: bool = False
-    """It was told to yield while no token was there yet."""
-    tail: KeysValues | None = None
-    """Of a run without a row that has begun: keys and values after the full blocks."""
+    def __init__(self) -> None:
+        self._s_per_unit: dict[str, float] = {}
 
-    def leave_row(self) -> Row:
-        """Copy what is needed out of the row, which is then free for another."""
-        row = self.row
-        assert row is not None
-        self.tail = row.copy(len(self.blocks) * BLOCK, self.length)
-        self.row = None
-        return row
+    def took(self, what: str, seconds: float, num_units: float) -> None:
+        """So many units of this work were done; the last dozen or so count."""
+        if num_units > 0:
+            now = seconds / num_units
+            self._s_per_unit[what] = now + 0.9 * (self._s_per_unit.get(what, now) - now)
 
-    def enter_row(self, row: Row) -> None:
-        """Begin in a row, or go on in it as in the row that was left."""
-        self.row = row
-        if self.tail is not None:
-            row.reserve(self.length, 0)
-            for index, block in enumerate(self.blocks):
-                row.put(index * BLOCK, block.values)
-            row.put(len(self.blocks) * BLOCK, self.tail)
-            self.tail = None
+    def seconds(self, what: str, num_units: float) -> float | None:
+        """What so many would take; None where that has not been seen."""
+        each = self._s_per_unit.get(what)
+        return None if each is None else each * num_units
 
 
 class SnapshotStore:
     """Parked runs by handle. Handles of another engine process mean nothing here."""
 
-    def __init__(self, cache: PrefixCache, max_bytes: int) -> None:
-        self._cache = cache
+    def __init__(
+        self,
+        cache: PrefixCache,
+        max_bytes: int,
+        files: SnapshotFiles | None,
+        identity: str,
+        pace: Pace,
+    ) -> None:
+        self._cache, self._files, self._identity, self._pace = cache, files, identity, pace
         self._max_bytes = max_bytes
         self._kept: dict[str, Run] = {}
+        self._on_disk: dict[str, str] = {}
+        """Names of files, by handle."""
         self._epoch = os.urandom(6).hex()
         self._made = 0
         self._tail_bytes = 0
+        self.num_swapped = self.num_dropped = 0
+        self.refusal = ""
+        """Why the last file could not be used; empty where none was refused."""
+        self.reason = ""
+        """Why the last run that had to leave memory went where it went."""
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._kept) + len(self._on_disk)
 
     @property
     def num_bytes(self) -> int:
-        """Bytes held, blocks that several share counted once."""
+        """Bytes held in memory, blocks that several share counted once."""
         return self._tail_bytes + self._cache.pinned_bytes
 
+    @property
+    def disk_bytes(self) -> int:
+        return 0 if self._files is None else self._files.num_bytes
+
     def park(self, run: Run) -> Snapshot:
-        """Keep a run that has left its row. Others go where the budget asks for it, the shortest first."""
-        assert run.tail is not None
+        """Keep a run that has left its rows. Others go where the budget asks for it, the cheapest first."""
+        assert run.tails
         before = self.num_bytes
         self._made += 1
         handle = f"{self._epoch}-{self._made}"
         self._kept[handle] = run
-        self._tail_bytes += run.tail.nbytes
-        self._cache.pin(run.blocks)
-        snapshot = Snapshot("state", handle, run.answer.num_tokens, self.num_bytes - before)
+        self._tail_bytes += _tail_bytes(run)
+        self._cache.pin(run.nodes)
+        snapshot = Snapshot("state", handle, run.branches.num_tokens, self.num_bytes - before)
         while self.num_bytes > self._max_bytes:
-            # What has the fewest tokens costs the least to replay.
-            self.take(min(self._kept, key=self._num_tokens))
+            self._move_out(min(self._kept, key=lambda handle: self._kept[handle].branches.num_tokens))
         return snapshot
 
-    def take(self, handle: str) -> Run | None:
-        """The run, whose snapshot is used up by this; None where there is none."""
+    def take(self, handle: str, job: Generation, new_run: NewRun) -> Run | None:
+        """The run, whose snapshot is used up by this; None where there is none that can be used."""
         run = self._kept.pop(handle, None)
-        if run is not None and run.tail is not None:
-            self._tail_bytes -= run.tail.nbytes
-            self._cache.unpin(run.blocks)
-        return run
+        if run is not None:
+            self._tail_bytes -= _tail_bytes(run)
+            self._cache.unpin(run.nodes)
+            return run
+        name = self._on_disk.pop(handle, None)
+        return None if name is None else self._read(name, job, new_run)
+
+    def find(self, job: Generation, new_run: NewRun) -> Run | None:
+        """A run of the same job that another engine left on disk."""
+        name = name_of(self._identity, job)
+        if self._files is None or name not in self._files:
+            return None
+        return self._read(name, job, new_run)
+
+    def drop(self, handle: str) -> None:
+        """Forget a run."""
+        run = self._kept.pop(handle, None)
+        if run is not None:
+            self._tail_bytes -= _tail_bytes(run)
+            self._cache.unpin(run.nodes)
+        name = self._on_disk.pop(handle, None)
+        if name is not None and self._files is not None:
+            self._files.drop(name)
+
+    def export(self, handle: str) -> None:
+        """Write a run to disk, where the engine of another core finds it."""
+        run = self._kept.get(handle)
+        if run is not None and self._write(run):
+            self.drop(handle)
+
+    def save(self) -> None:
+        """Write all that shall outlive this engine to disk."""
+        for run in self._kept.values():
+            if run.job.is_kept:
+                self._write(run)
 
     def check(self) -> None:
         """The sums are what they say."""
-        assert self._tail_bytes == sum(run.tail.nbytes for run in self._kept.values() if run.tail is not None)
-        blocks = {id(block): block for run in self._kept.values() for block in run.blocks}
-        assert self._cache.pinned_bytes == sum(block.values.nbytes for block in blocks.values())
+        assert self._tail_bytes == sum(map(_tail_bytes, self._kept.values()))
+        nodes = {node for run in self._kept.values() for node in run.nodes}
+        assert self._cache.pinned_bytes == sum(node.num_bytes for node in nodes)
 
-    def _num_tokens(self, handle: str) -> int:
-        return self._kept[handle].answer.num_tokens
+    def _move_out(self, handle: str) -> None:
+        run = self._kept[handle]
+        if self._is_worth_writing(run) and self._write(run):
+            self.drop(handle)
+            self._on_disk[handle] = name_of(self._identity, run.job)
+            self.num_swapped += 1
+        else:
+            self.drop(handle)
+            self.num_dropped += 1
+
+    def _is_worth_writing(self, run: Run) -> bool:
+        """Whether writing and reading takes less time than computing again."""
+        if self._files is None:
+            self.reason = "dropped: there is no disk for snapshots"
+            return False
+        num_bytes = _tail_bytes(run) + sum(node.num_bytes for node in run.nodes)
+        swap_s = 2 * (self._pace.seconds("disk", num_bytes) or 0.0)
+        prompt_s = self._pace.seconds("prompt", len(run.prompt)) or 0.0
+        again_s = prompt_s + (self._pace.seconds("token", run.branches.num_tokens) or 0.0)
+        said = f"to disk and back {swap_s * 1e3:.1f} ms, computing it again {again_s * 1e3:.1f} ms"
+        self.reason = f"{'swapped' if swap_s <= again_s else 'dropped'}: {said}"
+        return swap_s <= again_s
+
+    def _write(self, run: Run) -> bool:
+        assert self._files is not None
+        arrays: list[NDArray[Any]] = [*_values(run.nodes), *run.tails]
+        described = Described(
+            self._identity,
+            BLOCK,
+            len(run.prompt),
+            run.length,
+            len(run.nodes),
+            run.branches.state(),
+            arrays[0].dtype.str,
+            tuple(array.shape for array in arrays),
+        )
+        began = time.perf_counter()
+        try:
+            self._files.write(name_of(self._identity, run.job), described, arrays)
+        except AiosError as error:
+            self.reason = f"dropped: {error.message}"
+            return False
+        self._pace.took("disk", time.perf_counter() - began, sum(array.nbytes for array in arrays))
+        return True
+
+    def _read(self, name: str, job: Generation, new_run: NewRun) -> Run | None:
+        assert self._files is not None
+        try:
+            found = self._files.take(name)
+        except SNAPSHOT_ERRORS as error:
+            self.refusal = error.message
+            return None
+        if found is None:
+            return None
+        described, arrays = found
+        run = new_run(0, job)
+        run.unshown = run.branches.resume(described.branches)
+        run.length = described.length
+        run.nodes = self._restored(run, arrays[: described.num_blocks])
+        run.tails = arrays[described.num_blocks :]
+        run.num_cached = len(run.prompt)
+        return run
+
+    def _restored(self, run: Run, blocks: Sequence[NDArray[Any]]) -> list[Node]:
+        node, nodes = self._cache.root(run.job.scope), []
+        for index, values in enumerate(blocks):
+            tokens = run.prompt[index * BLOCK : (index + 1) * BLOCK]
+            node = self._cache.find(node, tokens) or self._cache.add(node, tokens, values)
+            nodes.append(node)
+        return nodes
+
+
+def _tail_bytes(run: Run) -> int:
+    return sum(tail.nbytes for tail in run.tails)
+
+
+def _values(nodes: Sequence[Node]) -> list[NDArray[Any]]:
+    return [node.values for node in nodes if node.values is not None]

@@ -22,6 +22,8 @@ TELLING = (
     "frequency_penalty",
     "logit_bias",
     "logprobs",
+    "n",
+    "beams",
 )
 """Settings that are used only where somebody means them."""
 

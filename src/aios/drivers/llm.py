@@ -6,6 +6,7 @@ from typing import Literal, Protocol, runtime_checkable
 from msgspec import Struct
 
 from aios.abi.messages import (
+    Choice,
     Delta,
     FinishReason,
     JsonSchema,
@@ -37,6 +38,10 @@ class Generation(Struct, frozen=True):
     """`auto`, `none`, `required`, or the name of one tool."""
     response_schema: JsonSchema | None = None
     """The answer must be JSON that fits this schema; None for free text."""
+    scope: str = ""
+    """Whose prompts it may share computed beginnings with: those of the same scope."""
+    is_kept: bool = False
+    """Whether what there is of it shall outlive the engine: the same job may be asked for again."""
 
 
 class Snapshot(Struct, frozen=True):
@@ -63,6 +68,8 @@ class Finished(Struct, frozen=True):
     usage: Usage
     model: str
     logprobs: tuple[TokenLogprob, ...] = ()
+    others: tuple[Choice, ...] = ()
+    """The second answer to the last, where more than one was asked for."""
 
 
 class Preempted(Struct, frozen=True):

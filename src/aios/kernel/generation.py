@@ -76,7 +76,7 @@ class Generations:
 
     async def _go_on(self, task: Task, core: Core, job: Generation) -> Finished | Preempted:
         """One slice. A text that a core fails to go on with is kept, as long as nothing came after it."""
-        resume = self._context.take(task.id)
+        resume = self._context.take(task.id, core.name)
         had_emitted = task.has_emitted
         if resume is None:
             task.num_prompts = 1
@@ -158,7 +158,8 @@ class Generations:
             demand.num_out += delta.num_tokens
             if demand.num_out >= demand.charge_at:
                 programs.charge(demand)
-            if task.emit is not None and not task.is_settled:
+            has_content = bool(delta.text) or delta.tool_call is not None
+            if task.emit is not None and has_content and not task.is_settled:
                 task.has_emitted = True
                 task.emit(delta)
             if task.hold is not None and not payers.may_go_on(task, demand.num_out):
@@ -198,4 +199,5 @@ class Generations:
             self._clock.now() - task.created,
             task.num_switches,
             outcome.logprobs,
+            outcome.others,
         )

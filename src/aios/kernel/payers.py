@@ -202,7 +202,9 @@ class Payers:
         assert demand is not None
         if task.hold is not None:
             return self._budgets.go_on(task.hold, demand.num_out)
-        max_answer = (call.sampling.max_tokens or MAX_ANSWER) if isinstance(call, LlmGenerate) else 0
+        max_answer = 0
+        if isinstance(call, LlmGenerate):
+            max_answer = (call.sampling.max_tokens or MAX_ANSWER) * call.sampling.width
         task.hold = self._budgets.reserve(account, demand.num_in, max_answer, self._dearest)
         return task.hold is not None
 

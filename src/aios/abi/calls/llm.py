@@ -9,6 +9,7 @@ from msgspec import Meta
 from aios.abi.calls.base import Name, Reply, SystemCall
 from aios.abi.calls.scheduling import NO_BUDGET, NO_HINTS, Budget, Hints
 from aios.abi.messages import (
+    Choice,
     FinishReason,
     JsonSchema,
     Message,
@@ -76,6 +77,8 @@ class LlmAnswer(Reply, frozen=True):
     """How often it was interrupted and resumed."""
     logprobs: tuple[TokenLogprob, ...] = ()
     """Of the text's tokens, where they were asked for."""
+    others: tuple[Choice, ...] = ()
+    """The second answer to the last, where `sampling.n` asked for more than one."""
 
     def to_message(self) -> Message:
         """The answer as the assistant's message of a conversation."""

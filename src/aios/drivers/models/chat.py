@@ -6,6 +6,7 @@ Owns the tokenizer and the control symbols. It knows nothing about weights, samp
 import codecs
 import re
 from collections.abc import Iterable, Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,6 +168,14 @@ class ReplyParser:
         """The reply goes no further: a call or a character that is not whole goes out as the text it is."""
         tokens, self._open = self._open, None
         return self._close() if tokens is None else self._say(self._chat.decode(tokens))
+
+    def fork(self) -> "ReplyParser":
+        """The same place in the same reply, to go on from by itself."""
+        twin = copy(self)
+        twin._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        twin._decoder.setstate(self._decoder.getstate())
+        twin._open = None if self._open is None else [*self._open]
+        return twin
 
     def _say(self, text: str, call: ToolCall | None = None) -> list[Delta]:
         if not text and call is None:

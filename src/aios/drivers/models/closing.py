@@ -5,6 +5,8 @@ string or a call. So before each token that could lead too far, a short way to t
 when a longer one would not fit any more.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -120,6 +122,26 @@ class Closing:
         """Taken from here on, the last first."""
         self._num_free = 0
         """Tokens until one could lead too far."""
+
+    @property
+    def forced(self) -> int | None:
+        """The only token that may come next; None where there is a choice."""
+        return self._way[-1] if self._way else None
+
+    @property
+    def place(self) -> tuple[tuple[int, ...], int]:
+        """Where it stands, for `resume`."""
+        return tuple(self._way), self._num_free
+
+    def resume(self, place: tuple[Sequence[int], int]) -> None:
+        """Go on from a `place`."""
+        self._way, self._num_free = [*place[0]], place[1]
+
+    def fork(self) -> "Closing":
+        """The same place in the same reply, to go on from by itself."""
+        twin = Closing(self._way_out, self._reach)
+        twin.resume(self.place)
+        return twin
 
     def kept(self, grammar: Grammar, token: int, left: int) -> int:
         """`token`, or what must come in its place, where `left` tokens may come with this one."""

@@ -93,6 +93,10 @@ class Parser(Protocol):
         """The reply goes no further: what is not whole goes out as the text it is."""
         ...
 
+    def fork(self) -> "Parser":
+        """The same place in the same reply, to go on from by itself."""
+        ...
+
 
 class Grammar(Protocol):
     """Follows one reply: which token may come next, so that calls and schemas are kept to."""
@@ -116,8 +120,12 @@ class Grammar(Protocol):
         """The same once `token` is taken."""
         ...
 
+    def fork(self) -> "Grammar":
+        """The same place in the same reply, to go on from by itself."""
+        ...
+
     def hurried(self) -> "Grammar":
-        """The same place in the same reply, to go on from by itself, where it may soon come to its end."""
+        """Such a fork, in which the reply may soon come to its end."""
         ...
 
     def feed(self, token: int) -> None:

@@ -89,13 +89,18 @@ class ReplyGrammar:
         """The same once `token` is taken."""
         return token == self._call or (self.is_bound and token != self._end)
 
-    def hurried(self) -> "ReplyGrammar":
-        """The same place in the same reply, to go on from by itself; a call leaves out all that it may."""
+    def fork(self) -> "ReplyGrammar":
+        """The same place in the same reply, to go on from by itself."""
         twin = copy(self)
-        twin._written, twin._missing = [*self._written], {*self._missing}
+        twin._written, twin._missing, twin._fields = [*self._written], {*self._missing}, {**self._fields}
+        twin._json = None if self._json is None else self._json.copy()
+        return twin
+
+    def hurried(self) -> "ReplyGrammar":
+        """Such a fork, in which a call leaves out all that it may."""
+        twin = self.fork()
         twin._fields = {key: schema for key, schema in self._fields.items() if key in self._missing}
         twin._is_hurried = True
-        twin._json = None if self._json is None else self._json.copy()
         return twin
 
     def feed(self, token: int) -> None:

@@ -6,6 +6,7 @@ chosen depends on prompt, setting, seed and the answer so far, and no interrupti
 
 import struct
 from collections.abc import Sequence
+from copy import copy
 from hashlib import blake2b
 
 import numpy as np
@@ -24,11 +25,19 @@ def uniform(seed: int, index: int) -> float:
     return (int.from_bytes(digest, "little") >> 11) * 2.0**-53
 
 
-class Sampler:
-    """Chooses the tokens of one answer to `prompt`; told each by `feed`."""
+def seed_of(seed: int, number: int) -> int:
+    """The seed of one of several answers to the same prompt; the first has the seed itself."""
+    if number == 0:
+        return seed
+    return int.from_bytes(blake2b(_COUNTER.pack(seed, number), digest_size=8).digest(), "little") >> 1
 
-    def __init__(self, sampling: Sampling, prompt: Sequence[int]) -> None:
+
+class Sampler:
+    """Chooses the tokens of one answer to `prompt`, the `number`-th of several; told each by `feed`."""
+
+    def __init__(self, sampling: Sampling, prompt: Sequence[int], number: int = 0) -> None:
         self._sampling = sampling
+        self._seed = seed_of(sampling.seed or 0, number)
         self._bias = sampling.logit_bias
         self._is_adjusted = bool(self._bias)
         self._seen: set[int] | None = None
@@ -49,10 +58,16 @@ class Sampler:
         if self._counts is not None:
             self._counts[token] = self._counts.get(token, 0) + 1
 
+    def fork(self) -> "Sampler":
+        """The same place in the same answer, to go on from by itself."""
+        twin = copy(self)
+        twin._seen = None if self._seen is None else {*self._seen}
+        twin._counts = None if self._counts is None else {**self._counts}
+        return twin
+
     def choose(self, logits: Floats, index: int) -> int:
         """The token for place `index` of the answer. Greedy at temperature 0; of equals the lowest id."""
-        if self._is_adjusted:
-            logits = self.adjusted(logits)
+        logits = self.adjusted(logits)
         sampling = self._sampling
         if sampling.temperature == 0:
             return int(logits.argmax())
@@ -62,11 +77,13 @@ class Sampler:
         if sampling.top_k or sampling.top_p < 1:
             weights = _cut(weights, sampling.top_k, sampling.top_p)
         sums = np.cumsum(weights)
-        place = np.searchsorted(sums, uniform(sampling.seed or 0, index) * sums[-1], side="right")
+        place = np.searchsorted(sums, uniform(self._seed, index) * sums[-1], side="right")
         return int(min(place, np.flatnonzero(weights)[-1]))
 
     def adjusted(self, logits: Floats) -> Floats:
         """The logits after biases and penalties; what was ruled out stays so."""
+        if not self._is_adjusted:
+            return logits
         logits = logits.copy()
         sampling = self._sampling
         if self._bias:

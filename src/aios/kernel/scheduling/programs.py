@@ -46,9 +46,10 @@ class Programs:
         said, given = call.hints, process.hints
         if isinstance(call, LlmGenerate):
             num_chars = _num_chars(call.messages, call.tools)
-            limit = call.sampling.max_tokens
-            max_out = limit or round(2 * self._out_tokens)
+            limit, width = call.sampling.max_tokens, call.sampling.width
+            max_out = (limit or round(2 * self._out_tokens)) * width
             lengths = self.answers.lengths(program.agent, call.model, limit)
+            limit = limit and limit * width
         else:
             num_chars = sum(map(len, call.texts))
             limit = max_out = 0
