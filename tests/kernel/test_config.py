@@ -54,6 +54,8 @@ def test_cores_are_tables_or_json(tmp_path):
         ("data = 3", "path"),
         ("cores = []", "cores"),
         ('[[cores]]\nkind = "openai"', "base_url"),
+        ('[[cores]]\nkind = "huggingface"', "path"),
+        ('[[cores]]\nkind = "huggingface"\npath = "a"\ndevice = "tpu"', "tpu"),
         ('[[cores]]\nname = "a"\n[[cores]]\nname = "a"', "same name"),
         ('[[cores]]\nname = "tool"', "'tool'"),
         ('[journal]\nfile = "aios.db"', "kernel's own"),

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 import pytest
 
 from aios.abi import errors
+from aios.drivers.engine_frames import Torch
 from aios.drivers.llm_anthropic import AnthropicDriver
 from aios.drivers.llm_gemini import GeminiDriver
 from aios.drivers.llm_local import EmbeddedDriver
 from aios.drivers.llm_remote import OpenAIDriver
+from aios.drivers.models import huggingface
 from aios.drivers.remote_core import RemoteDriver
 from aios.kernel.config import CoreConfig
 from aios.kernel.drivers import driver_of
@@ -17,15 +19,30 @@ KEYS = {"OPENAI_API_KEY": "sk-1", "ANTHROPIC_API_KEY": "sk-2", "GEMINI_API_KEY":
 
 
 def remote(core: CoreConfig, environ: Mapping[str, str] = KEYS) -> RemoteDriver:
-    driver = driver_of(core, environ)
+    driver = driver_of(core, environ=environ)
     assert isinstance(driver, RemoteDriver)
     return driver
 
 
 def test_without_anything_it_is_the_embedded_model() -> None:
-    driver = driver_of(CoreConfig(name="nano", slots=0), {})
+    driver = driver_of(CoreConfig(name="nano", slots=0), environ={})
     assert isinstance(driver, EmbeddedDriver)
     assert driver.model == "nano"
+
+
+def test_a_model_of_hugging_faces_files_is_loaded_as_its_core_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = CoreConfig(kind="huggingface", path="Qwen/Qwen3-0.6B", device="cpu", dtype="bfloat16", threads=3)
+    monkeypatch.setattr(
+        huggingface, "missing", lambda: "torch not installed: pip install 'aios[huggingface]'"
+    )
+    with pytest.raises(errors.InvalidArgument, match=r"pip install 'aios\[huggingface\]'"):
+        driver_of(core, environ={})
+    monkeypatch.setattr(huggingface, "missing", lambda: "")
+    driver = driver_of(core, environ={})
+    assert isinstance(driver, EmbeddedDriver)
+    assert driver.model == "Qwen3-0.6B"
+    assert driver._load.folder == "Qwen/Qwen3-0.6B"
+    assert driver._load.torch == Torch("cpu", "bfloat16", 3)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +107,8 @@ def test_a_presets_key_goes_to_no_other_address() -> None:
         (CoreConfig(preset="olama", model="big"), "no preset 'olama'"),
         (CoreConfig(preset="ollama"), "model"),
         (CoreConfig(kind="anthropic", base_url="http://a"), "model"),
+        (CoreConfig(kind="huggingface"), "path"),
+        (CoreConfig(kind="huggingface", path="a", preset="ollama"), "preset"),
         (CoreConfig(kind="anthropic", model="big"), "base_url"),
         (CoreConfig(preset="azure", model="big", api_key_env="MINE"), "RESOURCE.openai.azure.com"),
         (CoreConfig(preset="groq", model="big"), "GROQ_API_KEY"),
@@ -100,4 +119,4 @@ def test_a_presets_key_goes_to_no_other_address() -> None:
 )
 def test_what_is_missing_is_named(core: CoreConfig, says: str) -> None:
     with pytest.raises(errors.InvalidArgument, match=says):
-        driver_of(core, KEYS)
+        driver_of(core, environ=KEYS)

@@ -18,8 +18,22 @@ MAX_FRAME = 64 * 1024 * 1024
 _HEADER = struct.Struct(">I")
 
 
+class Torch(Struct, frozen=True):
+    """How torch computes a model in the files of Hugging Face's transformers."""
+
+    device: str = "auto"
+    """`cpu`, `cuda`, or the second where torch sees a GPU."""
+    dtype: str = "auto"
+    """`float32`, `bfloat16`, or the first on processors and the second on a GPU."""
+    threads: int = 0
+    """On processors; 0 for one on each that there is."""
+
+
 class Load(Struct, frozen=True, tag=True):
-    """Read the model in `folder` and make ready. The first command, once."""
+    """Read the model in `folder` and make ready. The first command, once.
+
+    With `torch` it may also be the name of a model on Hugging Face's hub.
+    """
 
     folder: str
     model: str
@@ -32,6 +46,8 @@ class Load(Struct, frozen=True, tag=True):
     """Where snapshots go that memory has no room for, or that shall outlive the engine; empty for nowhere."""
     disk_bytes: int = 0
     """What they may take there."""
+    torch: Torch | None = None
+    """None for the embedded model and others in its files."""
 
 
 class Submit(Struct, frozen=True, tag=True):

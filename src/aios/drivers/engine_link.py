@@ -21,6 +21,8 @@ OnEvents = Callable[[Sequence[Event]], None]
 OnEnd = Callable[[AiosError], None]
 
 _START_S = 60.0
+_TORCH_START_S = 1800.0
+"""With torch a model may be of many gigabytes, and may have to be fetched first."""
 _CLOSE_S = 5.0
 _STDERR_KEPT = 2000
 _BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -64,10 +66,11 @@ class ProcessLink:
         errors = asyncio.create_task(self._keep_stderr(self._process))
         self._tasks = [errors, asyncio.create_task(self._read(self._process, errors))]
         self.send(load)
+        longest = _START_S if load.torch is None else _TORCH_START_S
         try:
-            return await asyncio.wait_for(asyncio.shield(self._ready), _START_S)
+            return await asyncio.wait_for(asyncio.shield(self._ready), longest)
         except TimeoutError:
-            raise Unavailable(f"the engine did not load its model in {_START_S:.0f} seconds") from None
+            raise Unavailable(f"the engine did not load its model in {longest:.0f} seconds") from None
         finally:
             if not self._ready.done() or self._ready.exception() is not None:
                 await self.close()

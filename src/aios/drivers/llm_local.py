@@ -31,6 +31,7 @@ from aios.drivers.engine_frames import (
     Ready,
     RunEvent,
     Submit,
+    Torch,
 )
 from aios.drivers.engine_link import EngineLink, InlineLink, ProcessLink
 from aios.drivers.limits import OnLimits, ignore_limits
@@ -55,21 +56,24 @@ class _Flight:
 class EmbeddedDriver:
     """An `LLMDriver` for a model folder: `config.json`, `model.safetensors`, `tokenizer.model`.
 
+    With `torch` for a model in the files of Hugging Face's transformers, a folder or a name on their hub.
+
     `inline` runs the engine in this process, where it blocks the loop: for tests, which then can ask after
     every single token.
     """
 
     def __init__(
         self,
-        folder: Path = EMBEDDED_MODEL,
+        folder: Path | str = EMBEDDED_MODEL,
         *,
+        torch: Torch | None = None,
         model: str = "nano",
         slots: int = 64,
         cache_bytes: int = 256 * _MIB,
         snapshot_bytes: int = 1024 * _MIB,
         inline: bool = False,
     ) -> None:
-        self._load = Load(str(folder), model, slots, cache_bytes, snapshot_bytes)
+        self._load = Load(str(folder), model, slots, cache_bytes, snapshot_bytes, torch=torch)
         self._inline = inline
         self._link: EngineLink | None = None
         self._starting = asyncio.Lock()

@@ -33,12 +33,20 @@ class CoreConfig(Section, frozen=True):
     """One LLM core: a replica of a model. Several cores may serve the same model."""
 
     name: CoreName = "nano"
-    kind: Literal["embedded", "openai", "anthropic", "gemini"] = "embedded"
-    """The embedded model, or the wire that the endpoint speaks."""
+    kind: Literal["embedded", "huggingface", "openai", "anthropic", "gemini"] = "embedded"
+    """The embedded model, one in the files of Hugging Face's transformers, or an endpoint's wire."""
     preset: str = ""
     """A provider or server whose defaults are known (`aios cores --presets`); what is set here wins."""
     model: str = ""
     """Its name, as agents ask for it and the endpoint knows it; empty for the embedded one's own."""
+    path: str = ""
+    """Of `huggingface`: the model's folder, or its name on the hub, such as `Qwen/Qwen3-0.6B`."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Of `huggingface`: what computes it; `auto` is a GPU where torch sees one."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of `huggingface`: the format of its numbers; `auto` is float32 on processors, bfloat16 on a GPU."""
+    threads: Annotated[int, Meta(ge=0, le=1024)] = 0
+    """Of `huggingface` on processors; 0 for one on each."""
     base_url: str = ""
     """Of a remote endpoint, such as `http://127.0.0.1:11434/v1`; empty for the preset's own."""
     api_key_env: str = ""
@@ -296,6 +304,8 @@ class Config(Section, frozen=True):
         for core in self.cores:
             if core.kind == "openai" and not core.preset and not (core.base_url and core.model):
                 raise ValueError(f"core {core.name!r} of kind 'openai' needs a base_url and a model")
+            if core.kind == "huggingface" and not core.path:
+                raise ValueError(f"core {core.name!r} of kind 'huggingface' needs a path")
             if not (core.generates or core.embeds):
                 raise ValueError(f"core {core.name!r} neither generates nor embeds")
             if unknown := set(core.fallback) - set(names):

@@ -21,7 +21,28 @@ def driver_of(core: CoreConfig, environ: Mapping[str, str] = os.environ) -> LLMD
         from aios.drivers.llm_local import EmbeddedDriver
 
         return EmbeddedDriver(model=core.model or core.name, slots=core.slots or CoreConfig().slots)
+    if core.kind == "huggingface":
+        return _huggingface(core, known)
     return _remote(core, known, environ)
+
+
+def _huggingface(core: CoreConfig, known: Preset | None) -> LLMDriver:
+    from aios.drivers.engine_frames import Torch
+    from aios.drivers.llm_local import EmbeddedDriver
+    from aios.drivers.models.huggingface import missing
+
+    if known is not None:
+        raise InvalidArgument(f"core {core.name!r} is of kind 'huggingface', and has a preset of another")
+    if not core.path:
+        raise InvalidArgument(f"core {core.name!r} needs the model's folder or name on the hub, in path")
+    if absent := missing():
+        raise InvalidArgument(f"core {core.name!r} of kind 'huggingface' can't run: {absent}")
+    return EmbeddedDriver(
+        core.path,
+        torch=Torch(core.device, core.dtype, core.threads),
+        model=core.model or core.path.rstrip("/").rpartition("/")[2],
+        slots=core.slots or CoreConfig().slots,
+    )
 
 
 def _remote(core: CoreConfig, known: Preset | None, environ: Mapping[str, str]) -> LLMDriver:

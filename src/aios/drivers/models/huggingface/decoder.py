@@ -35,7 +35,7 @@ class TorchDecoder:
     def __init__(self, config: ModelConfig, weights: Layers, identity: str, ends: Sequence[int] = ()) -> None:
         """Where more than one of `ends` ends a reply, the first gets the likelihood of all."""
         self.config, self._weights, self._identity = config, weights, identity
-        self._ends = list(ends)
+        self._ends = [end for end in ends if end < config.vocab_size]
         self._device, self._dtype = weights.gain.device, weights.gain.dtype
         positions = -(-config.max_position_embeddings // BLOCK) * BLOCK
         self._turns = torch.from_numpy(turns(config.rope, config.dim, positions)).to(self._device)
