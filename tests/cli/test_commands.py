@@ -90,6 +90,17 @@ async def test_cores_as_they_stand(aios, kernel, answers):
     assert all(len(line) <= 80 for line in shown.splitlines())
 
 
+async def test_a_core_is_drained_and_takes_calls_again(aios, kernel, answers):
+    answers.append("hello")
+    shown = (await aios("cores", "--drain", "scripted")).stdout
+    assert "drained" in shown
+    (core,) = json.loads((await aios("cores", "--undrain", "scripted", "--json")).stdout)["cores"]
+    assert not core["draining"]
+    asked = await aios("call", "llm.generate", 'messages=[{"role":"user","content":"hi"}]')
+    assert "hello" in asked.stdout
+    assert "there is no core 'other'" in (await aios("cores", "--drain", "other")).stderr
+
+
 async def test_cores_say_what_is_wrong_with_them(aios, kernel, answers):
     answers.append(Misconfigured("the endpoint refused this core's key (401)"))
     asked = await aios("call", "llm.generate", 'messages=[{"role":"user","content":"hi"}]')

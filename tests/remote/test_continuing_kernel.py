@@ -180,6 +180,19 @@ async def test_who_has_seen_a_part_learns_that_it_does_not_go_on(tmp_path: Path)
         assert 'continuation = "none"' in str(failed[0])
 
 
+async def test_a_drained_core_hands_its_texts_over(tmp_path: Path) -> None:
+    async with living(tmp_path, "exact", "prefill") as lives:
+        asked = [asyncio.create_task(lives.ask(number)) for number in range(4)]
+        await lives.has_interrupted.wait()
+        await lives.kernel.trap(lives.kernel.operator_token, sc.CoreDrain(core="core0"))
+        num_asked = len(lives.upstreams[0].asked)
+        answers = await asyncio.gather(*asked)
+        assert [one.text for one in answers] == await alone(4)
+        assert {one.core for one in answers} <= {"core0", "core1"}
+        assert len(lives.upstreams[0].asked) <= num_asked + 1, "what was being asked for, and no more"
+        assert (await lives.ask(5)).core == "core1"
+
+
 async def test_usage_adds_up_and_is_paid(tmp_path: Path) -> None:
     async with living(tmp_path, "exact", price_in=1e6, price_out=1e6) as lives:
         answers = await lives.ask_all(3)
@@ -191,7 +204,7 @@ async def test_usage_adds_up_and_is_paid(tmp_path: Path) -> None:
 async def test_what_a_budget_pays_is_not_read_twice(tmp_path: Path) -> None:
     async with living(tmp_path, "exact") as lives:
         rich = await lives.spawn(budget=sc.Budget(tokens=10_000))
-        others = [asyncio.create_task(lives.ask(number)) for number in (1, 2)]
+        others = [asyncio.create_task(lives.ask(number)) for number in range(1, 6)]
         answer = await lives.ask(0, rich)
         assert answer.num_switches == 0
         assert sum([(await other).num_switches for other in others]) > 0

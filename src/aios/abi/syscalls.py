@@ -39,6 +39,8 @@ TABLE: dict[str, Row] = {
         Row("llm.embed", LlmEmbed, Embeddings),
         Row("core.list", CoreList, CoreEntries),
         Row("core.explain", CoreExplain, Explanation),
+        Row("core.drain", CoreDrain, Done),
+        Row("core.undrain", CoreUndrain, Done),
         Row("memory.append", MemoryAppend, History),
         Row("memory.read", MemoryRead, History),
         Row("memory.clear", MemoryClear, Done),

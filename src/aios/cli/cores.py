@@ -20,26 +20,39 @@ def cores(
     presets: Annotated[
         bool, typer.Option("--presets", help="List the providers whose defaults are known.")
     ] = False,
+    drain: Annotated[
+        list[str] | None,
+        typer.Option("--drain", metavar="CORE", help="Give a core no new calls; move what it runs."),
+    ] = None,
+    undrain: Annotated[
+        list[str] | None, typer.Option("--undrain", metavar="CORE", help="Give a core calls again.")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Show each core: how many calls it runs and bears, who waits, its limits, speed and spend.
 
-    `of` is what its gate lets in at once now; `?` before it where that is being found out.
+    `of` is what its gate lets in at once now; `?` before it where that is being found out. A drained core
+    takes no new calls: what it runs goes on at another core of its model, or ends there if there is none.
 
     \b
     Examples:
       aios cores
       aios cores --json
       aios cores --presets
+      aios cores --drain gpu0
     """
     if presets:
         _print_presets(json)
         return
 
     async def work() -> None:
-        from aios.abi.syscalls import CoreEntries, CoreList
+        from aios.abi.syscalls import CoreDrain, CoreEntries, CoreList, CoreUndrain, Done
 
         async with open_kernel(settings_of(context)) as kernel:
+            for name in drain or ():
+                await kernel.expect(CoreDrain(core=name), Done)
+            for name in undrain or ():
+                await kernel.expect(CoreUndrain(core=name), Done)
             entries = (await kernel.expect(CoreList(), CoreEntries)).cores
         if json:
             print_json({"cores": entries})
@@ -70,8 +83,9 @@ def faults_of(entries: "Sequence[CoreEntry]") -> list[str]:
 
 
 def health_text(entry: "CoreEntry") -> str:
-    """Its health, and until when its gate is shut."""
-    return entry.health if entry.opens_in_s is None else f"{entry.health}, {entry.opens_in_s:.1f} s"
+    """Its health, until when its gate is shut, and whether it is drained."""
+    health = entry.health if entry.opens_in_s is None else f"{entry.health}, {entry.opens_in_s:.1f} s"
+    return f"{health}, drained" if entry.draining else health
 
 
 def limits_text(entry: "CoreEntry") -> str:

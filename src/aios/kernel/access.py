@@ -279,6 +279,8 @@ RULES: dict[type[sc.SystemCall], Rule] = {
     sc.LlmEmbed: _anyone,
     sc.CoreList: _operator,
     sc.CoreExplain: _KIN,
+    sc.CoreDrain: _operator,
+    sc.CoreUndrain: _operator,
     sc.MemoryAppend: _thing("history", "write", "history"),
     sc.MemoryRead: _thing("history", "read", "history"),
     sc.MemoryClear: _thing("history", "delete", "history"),

@@ -31,7 +31,7 @@ from aios.kernel.access import WRITES, AccessManager, Verdict
 from aios.kernel.approvals import Approvals
 from aios.kernel.audit import AuditLog
 from aios.kernel.config import RetryConfig
-from aios.kernel.context import ContextManager
+from aios.kernel.context import ContextManager, Kept
 from aios.kernel.cores.core import LASTING, Cores
 from aios.kernel.cores.gate import DONE, Outcome, outcome_of
 from aios.kernel.effects import FREES
@@ -255,7 +255,7 @@ class Dispatcher:
                 kept = self._context.kept(task.id)
                 if kept is None:
                     return self._cores.queue_for(model)
-                return self._cores.queue_to_go_on(kept.core, kept.snapshot.kind)
+                return self._queue_to_go_on(kept)
             case sc.LlmEmbed(model=model):
                 return self._cores.queue_for_embedding(model)
             case sc.ToolRun() as call:
@@ -264,6 +264,14 @@ class Dispatcher:
                 return queue
             case _:
                 return task.row.group
+
+    def _queue_to_go_on(self, kept: Kept) -> str:
+        """Where a call waits that goes on: at its own core, unless that cannot and another can."""
+        own = self._cores.queue_to_go_on(kept.core, kept.snapshot.kind)
+        if self._scheduler.resources[kept.core].is_sound:
+            return own
+        away = self._cores.queue_to_go_on(kept.core, kept.snapshot.kind, elsewhere=True)
+        return away if any(one.is_sound for one in self._scheduler.resources_of(away)) else own
 
     def _decided(self, task_id: int, refusal: str) -> None:
         task = self._flight.task(task_id)
@@ -421,9 +429,7 @@ class Dispatcher:
         if resource is not None:
             self._fill(resource)
             if resource.is_sound != was_sound:
-                # From here on others stand in for it, or no longer do.
-                for one in self._scheduler.sharing_with(resource):
-                    self._fill(one)
+                self._changed(resource)
 
     def _go_on(self, task: Task, outcome: sc.Reply | AiosError | None, resource: Resource | None) -> None:
         if outcome is None:
@@ -545,6 +551,43 @@ class Dispatcher:
                 continue
             if is_paid_for:
                 self._put_back(task, first=False)
+
+    # ---- cores
+
+    def drain(self, core: str, is_draining: bool) -> None:
+        """Have a core take no new calls, and what it runs go on elsewhere; or have it take calls again."""
+        resource = self._scheduler.resources[core]
+        if resource.is_draining == is_draining:
+            return
+        resource.is_draining = is_draining
+        if is_draining:
+            kind = self._cores[core].driver.snapshot_kind
+            away = self._cores.queue_to_go_on(core, kind, elsewhere=True)
+            if any(one.is_sound for one in self._scheduler.resources_of(away)):
+                for task in resource.running:
+                    task.must_stop = True
+        else:
+            self._fill(resource)
+        self._changed(resource)
+
+    def _changed(self, core: Resource) -> None:
+        """From here on others stand in for a core, and go on with what it began; or no longer do."""
+        sharing = self._scheduler.sharing_with(core)
+        for one in (core, *sharing):
+            if not one.is_sound:
+                self._move_away(one)
+        for one in sharing:
+            self._fill(one)
+
+    def _move_away(self, core: Resource) -> None:
+        """What waits for this very core waits for others, too, if there are any."""
+        own = self._cores.queue_to_go_on(core.name, "state")
+        now = self._clock.now()
+        for task in sorted(self._scheduler.waiting_for(own), key=lambda task: -task.id):
+            queue = self._queue_for(task)
+            if queue != own:
+                self._scheduler.discard(task, now)
+                self._scheduler.put_back(task, queue, now, first=True)
 
     # ---- shutdown and looking
 

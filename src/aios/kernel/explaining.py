@@ -1,12 +1,14 @@
 """The calls `core.*`: every core as it stands, and why generations of a process wait, or ran when they did.
 
-Only looks: nothing here changes what is next. Sentences are made from what the scheduler and the gates know.
+Only looks: what changes something is passed on. Sentences are made from what the scheduler and the gates
+know.
 """
 
 import math
+from collections.abc import Callable
 
 from aios.abi import syscalls as sc
-from aios.abi.errors import Internal
+from aios.abi.errors import Internal, NotFound
 from aios.abi.syscalls import BANDS
 from aios.drivers.clock import Clock
 from aios.kernel.config import Config
@@ -39,6 +41,8 @@ class Explainer:
         self._payers = payers
         self._policy = config.scheduler.policy
         self._clock = clock
+        self.on_drain: Callable[[str, bool], None] = lambda core, is_draining: None
+        """Told which core is to take no new calls any more, or takes them again."""
 
     async def execute(self, process: Process, call: sc.SystemCall) -> sc.Reply:
         """Answer one call of the group `core`."""
@@ -47,6 +51,11 @@ class Explainer:
                 return sc.CoreEntries(tuple(self.entry(core) for core in self._cores))
             case sc.CoreExplain(pid=pid):
                 return self._explain(process if pid is None else self._processes.get(pid))
+            case sc.CoreDrain(core=name) | sc.CoreUndrain(core=name):
+                if name not in self._scheduler.resources or self._scheduler.resources[name].gate is None:
+                    raise NotFound(f"there is no core {name!r}")
+                self.on_drain(name, isinstance(call, sc.CoreDrain))
+                return sc.Done()
         raise Internal(f"the explainer was given a {type(call).__name__}")
 
     def entry(self, core: Core) -> sc.CoreEntry:
@@ -74,6 +83,7 @@ class Explainer:
             tokens_per_s=round(core.rate(now), 1),
             failures=core.num_failures,
             spent=core.spent,
+            draining=resource is not None and resource.is_draining,
             fault=core.fault.message if core.fault is not None else "",
         )
 
@@ -125,6 +135,8 @@ class Explainer:
         gate = self._cores[resource.name].gate.statistics(now)
         opens_at = self._cores[resource.name].gate.opens_at(now, task.demand.num_tokens, task.demand)
         name, opens_in = f"core {resource.name}", _seconds(opens_at - now)
+        if resource.is_draining:
+            return f"{name} is being drained and takes no new calls"
         if gate.health == "exhausted":
             return f"{name} has no quota left at its provider{opens_in}"
         if gate.health == "misconfigured":

@@ -23,7 +23,7 @@ from aios.kernel.approvals import Approvals
 from aios.kernel.audit import AuditLog
 from aios.kernel.config import Config, CoreConfig
 from aios.kernel.context import ContextManager
-from aios.kernel.cores.core import Core, Cores
+from aios.kernel.cores.core import Core, Cores, is_going_on
 from aios.kernel.dispatcher import Dispatcher
 from aios.kernel.drivers import driver_of
 from aios.kernel.effects import Effects
@@ -214,7 +214,8 @@ class Kernel:
         for core in self._cores:
             scheduler.add_resource(core.name, core.config.slots or MAX_SLOTS, gate=core.gate)
         for queue, cores in self._cores.queues().items():
-            scheduler.add_queue(queue, cores, stand_ins=self._cores.stand_ins(queue, cores))
+            stand_ins = self._cores.stand_ins(queue, cores)
+            scheduler.add_queue(queue, cores, is_going_on=is_going_on(queue), stand_ins=stand_ins)
         for name, num_slots in (
             ("memory", config.memory.max_parallel),
             ("storage", config.storage.max_parallel),
@@ -274,6 +275,7 @@ class Kernel:
             self._payers,
         )
         generations.on_broke = dispatcher.end
+        explainer.on_drain = dispatcher.drain
         self._explainer = explainer
         return dispatcher
 

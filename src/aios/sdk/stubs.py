@@ -542,6 +542,12 @@ class Core(Stubs):
     async def explain(self, pid: int | None = None) -> sc.Explanation:
         return await self._call(sc.CoreExplain(pid=pid), sc.Explanation)
 
+    async def drain(self, core: str) -> sc.Done:
+        return await self._call(sc.CoreDrain(core=core), sc.Done)
+
+    async def undrain(self, core: str) -> sc.Done:
+        return await self._call(sc.CoreUndrain(core=core), sc.Done)
+
 
 class Process(Stubs):
     """Processes, and messages between them."""

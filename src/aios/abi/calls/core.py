@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from aios.abi.calls.base import Reply, SystemCall
+from aios.abi.calls.base import Name, Reply, SystemCall
 from aios.abi.calls.scheduling import Band
 
 
@@ -17,6 +17,22 @@ class CoreExplain(SystemCall, frozen=True):
 
     pid: Annotated[int, Meta(ge=1)] | None = None
     """None for the caller itself."""
+
+
+class CoreDrain(SystemCall, frozen=True):
+    """Empty a core: it takes no new calls, and what it runs goes on elsewhere. Operator only.
+
+    A generation is interrupted at its next token where another core of the same model can go on from its
+    snapshot; else it ends where it is. New calls go to other cores, or wait. `NotFound` for no such core.
+    """
+
+    core: Name
+
+
+class CoreUndrain(SystemCall, frozen=True):
+    """Let a core take calls again. Operator only. `NotFound` for no such core."""
+
+    core: Name
 
 
 Health = Literal["ready", "overloaded", "failing", "open", "probing", "exhausted", "misconfigured"]
@@ -56,6 +72,8 @@ class CoreEntry(Struct, frozen=True):
     tokens_per_s: float = 0.0
     failures: int = 0
     spent: float = 0.0
+    draining: bool = False
+    """Whether it takes no new calls, as it was told to."""
     fault: str = ""
     """What was wrong when it last failed or refused; empty since it has answered."""
 

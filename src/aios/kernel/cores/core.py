@@ -23,8 +23,11 @@ LASTING = (Exhausted, Misconfigured)
 """Faults of a core that somebody has to mend."""
 
 _EMBED = "embed:"
+_OWN = "own:"
 _TEXT = "text:"
-"""How the run queues of embeddings begin, and those of calls that go on from texts."""
+_STATE = "state:"
+"""How run queues begin: of embeddings; of calls that go on where they were, from texts, and from a state
+elsewhere than where they were."""
 _SHORT = (Message("user", "hello"),)
 
 
@@ -154,6 +157,7 @@ class Cores:
         found = {own_queue(core.name): [core.name] for core in self}
         for core in self:
             found.setdefault(self._texts(core.model), self._going_on(core.model, "text"))
+            found.setdefault(self._states(core), self._alike(core))
         generating = [core for core in self if core.config.generates]
         for model in dict.fromkeys([None, *(core.model for core in generating)]):
             names = [core.name for core in generating if model in (None, core.model)]
@@ -173,7 +177,7 @@ class Cores:
         Nothing stands in where a call goes on from a snapshot, which is of one core or model, nor for
         embeddings, which are of one model.
         """
-        if queue.startswith((_EMBED, _TEXT)) or queue in map(own_queue, names):
+        if queue.startswith(_EMBED) or is_going_on(queue):
             return []
         named = dict.fromkeys(one for name in names for one in self._cores[name].config.fallback)
         return [one for one in named if one not in names]
@@ -182,9 +186,22 @@ class Cores:
         """The run queue of calls for `model`. `NotFound` lists the models there are."""
         return _found(self._queues, model, "")
 
-    def queue_to_go_on(self, core: str, kind: SnapshotKind) -> str:
-        """The run queue of calls that go on from a snapshot of this kind which a core has made."""
-        return self._texts(self[core].model) if kind == "text" else own_queue(core)
+    def queue_to_go_on(self, core: str, kind: SnapshotKind, *, elsewhere: bool = False) -> str:
+        """The run queue of calls that go on from a snapshot of this kind which a core has made.
+
+        A state stays at its core unless it is to go on `elsewhere`, where it is made anew.
+        """
+        if kind == "text":
+            return self._texts(self[core].model)
+        return self._states(self[core]) if elsewhere else own_queue(core)
+
+    def _states(self, core: Core) -> str:
+        return f"{_STATE}{','.join(self._alike(core))}"
+
+    def _alike(self, core: Core) -> list[str]:
+        """The cores whose states of the same job are the same."""
+        same = self._going_on(core.model, "state")
+        return [name for name in same if type(self[name].driver) is type(core.driver)]
 
     def _texts(self, model: str) -> str:
         """The run queue of calls that go on from a text of this model, on any of its cores that can."""
@@ -223,4 +240,9 @@ def _raise_first(outcomes: Iterable[BaseException | None]) -> None:
 
 def own_queue(core: str) -> str:
     """The run queue of calls that go on where they were: on this core alone."""
-    return f"llm:{core}:own"
+    return f"{_OWN}{core}"
+
+
+def is_going_on(queue: str) -> bool:
+    """Whether the calls in a run queue have begun, and go on from a snapshot."""
+    return queue.startswith((_OWN, _TEXT, _STATE))

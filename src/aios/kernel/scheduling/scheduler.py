@@ -27,6 +27,7 @@ class Resource:
     __slots__ = (
         "draws",
         "gate",
+        "is_draining",
         "is_selective",
         "is_shut",
         "load",
@@ -63,10 +64,13 @@ class Resource:
         """When its gate may open by time alone, found shut for a task that waits."""
         self.is_shut = False
         """Whether its gate was found shut for the first task that waits for it."""
+        self.is_draining = False
+        """Whether it takes no new calls, as it was told to."""
 
     @property
     def is_sound(self) -> bool:
-        return self.gate is None or self.gate.is_sound
+        """Whether it takes calls: others stand in for it as long as it does not."""
+        return not self.is_draining and (self.gate is None or self.gate.is_sound)
 
     def is_stopped(self, now: float) -> bool:
         """Whether it takes no call because somebody has to do something about it first."""
@@ -99,6 +103,7 @@ class Scheduler:
         self._queues: dict[str, Queue] = {}
         self._served_by: dict[str, list[Resource]] = {}
         self._passing: set[str] = set()
+        self._going_on: set[str] = set()
         self._held: dict[int, set[Task]] = {}
         self._now = 0.0
         self._placement = Placement()
@@ -120,17 +125,21 @@ class Scheduler:
         resources: Iterable[str],
         *,
         is_passing: bool = False,
+        is_going_on: bool = False,
         stand_ins: Iterable[str] = (),
     ) -> None:
         """Make a run queue that these resources draw from; nothing where it is there already.
 
-        A passing one is gone as soon as the last task has left it. `stand_ins` draw from it only while none
-        of `resources` is sound. Queues of cores are ordered by the policy, others in turn.
+        A passing one is gone as soon as the last task has left it. In one that `is_going_on` wait calls that
+        have begun: a core that is drained goes on with them if no other can. `stand_ins` draw from it only
+        while none of `resources` is sound. Queues of cores are ordered by the policy, others in turn.
         """
         if queue in self._queues:
             return
         if is_passing:
             self._passing.add(queue)
+        if is_going_on:
+            self._going_on.add(queue)
         served_by = [self.resources[name] for name in resources]
         made = self._queues[queue] = self._make_queue(is_of_cores=served_by[0].gate is not None)
         for name in stand_ins:
@@ -447,6 +456,8 @@ class Scheduler:
         if resource.stands_in and queues:
             draws = resource.draws.items()
             queues = [queue for name, queue in draws if queue.size and self._may_draw(resource, name)]
+        if resource.is_draining:
+            queues = [queue for name, queue in resource.draws.items() if queue.size and self._ends_here(name)]
         if len(queues) > 1:
             queues.sort(key=lambda queue: queue.head_key(now) or ())
         return queues
@@ -456,6 +467,10 @@ class Scheduler:
             return True
         meant = (one for one in self._served_by[queue] if queue not in one.stands_in)
         return not any(one.is_sound for one in meant)
+
+    def _ends_here(self, queue: str) -> bool:
+        """Whether what waits in `queue` is let finish by cores that are drained."""
+        return queue in self._going_on and not any(one.is_sound for one in self._served_by[queue])
 
     def _backlog_s(self, queue: str) -> float:
         served_by = self._served_by[queue]
