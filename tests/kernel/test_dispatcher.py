@@ -159,7 +159,9 @@ async def test_a_core_that_cannot_snapshot_is_never_interrupted(tmp_path, ask):
 
 
 async def test_no_more_is_interrupted_than_snapshots_may_take(tmp_path, ask):
-    async with boot(tmp_path, slots=1, quantum=1, context=ContextConfig(max_snapshot_bytes=0)) as run:
+    async with boot(
+        tmp_path, slots=1, quantum=1, context=ContextConfig(max_snapshot_bytes=0, max_disk_bytes=0)
+    ) as run:
         calls = [run.begin(1, ask()) for _ in range(3)]
         await run.stepper.run_out()
         assert [one.num_switches for one in await asyncio.gather(*calls)] == [0, 0, 0]

@@ -265,7 +265,7 @@ def test_presets_that_go_on_with_partial_answers() -> None:
 )
 def test_a_configuration_goes_before_its_preset(config: dict[str, Any], kind: str) -> None:
     environ = {"ANTHROPIC_API_KEY": "k", "OPENAI_API_KEY": "k"}
-    assert driver_of(CoreConfig(name="c", **config), environ).snapshot_kind == kind
+    assert driver_of(CoreConfig(name="c", **config), environ=environ).snapshot_kind == kind
 
 
 @pytest.mark.parametrize(("make", "way"), [(GeminiDriver, "prefill"), (AnthropicDriver, "exact")])

@@ -96,6 +96,14 @@ def may_have_effect(name: str) -> bool:
     return name.partition(".")[2] not in _READS
 
 
+def takes_key(name: str) -> bool:
+    """Whether the call `name`, made again with the key it had, is answered as it was.
+
+    A generation has no effect, but it is dear: its answer is kept, and one that was cut off goes on.
+    """
+    return may_have_effect(name) or name == "llm.generate"
+
+
 def check_key(key: str) -> str:
     """The idempotency key. `InvalidArgument` where it can't be one."""
     if not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable() and " " not in key):

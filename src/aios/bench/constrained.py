@@ -133,9 +133,6 @@ def _freed(job: Generation, answer: Finished, end_id: int) -> Generation:
     return Generation(job.messages, job.tools, sampling)
 
 
-"""The token that ends an answer of the embedded model."""
-
-
 def _answers(engine: Engine, jobs: Sequence[Generation]) -> Iterator[Finished]:
     found: dict[int, Finished] = {}
     for number, job in enumerate(jobs):

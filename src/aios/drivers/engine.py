@@ -232,16 +232,14 @@ class Engine:
             reserved = sum(run.num_rows - len(run.rows) for run in self._running.values())
             if ticket.job.sampling.width > len(self._free) - reserved:
                 return
+            if self._running and self._num_positions() + self._needed(ticket) > _STOP * self._kv_tokens:
+                return
             self._waiting.popleft()
             try:
                 run = self._take_up(ticket)
             except AiosError as error:
                 events.append(Failed(ticket.id, error.to_reply()))
                 continue
-            if self._running and self._num_positions() + run.num_positions > _STOP * self._kv_tokens:
-                self._is_full = True
-                self._wait_again(run, ticket)
-                return
             run.enter(self._free.pop(), self._free.pop)
             self._running[run.id] = run
 
@@ -252,6 +250,12 @@ class Engine:
 
     def _num_positions(self) -> int:
         return sum(run.num_positions for run in self._running.values())
+
+    def _needed(self, ticket: _Ticket) -> int:
+        """Positions that a run will hold from its first step on; 0 where that is not known."""
+        if ticket.resume is not None:
+            return self._snapshots.num_positions(ticket.resume.handle)
+        return 0 if ticket.run is None else ticket.run.num_positions
 
     def _take_up(self, ticket: _Ticket) -> Run:
         """The run of a ticket: as it was made, from its snapshot, or from what another engine left of it."""
@@ -279,14 +283,6 @@ class Engine:
         run.id, run.num_shown = ticket.id, num_shown
         run.slice_tokens, run.is_leaving = 0, False
         return run
-
-    def _wait_again(self, run: Run, ticket: _Ticket) -> None:
-        """There is no room for it yet: it is the next."""
-        if run.tails:
-            ticket.resume = self._parked_to_wait(run)
-        else:
-            ticket.run = run
-        self._waiting.appendleft(ticket)
 
     def _relieve(self) -> None:
         """Have the runs that came last wait again, while what is held is more than there is room for."""

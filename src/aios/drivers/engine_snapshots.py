@@ -110,6 +110,11 @@ class SnapshotStore:
             return None
         return self._read(name, job, new_run)
 
+    def num_positions(self, handle: str) -> int:
+        """Keys and values of a run that is in memory; 0 of another."""
+        run = self._kept.get(handle)
+        return 0 if run is None else run.num_positions
+
     def drop(self, handle: str) -> None:
         """Forget a run."""
         run = self._kept.pop(handle, None)

@@ -59,7 +59,7 @@ class EmbeddedDriver:
     With `torch` for a model in the files of Hugging Face's transformers, a folder or a name on their hub.
 
     `inline` runs the engine in this process, where it blocks the loop: for tests, which then can ask after
-    every single token.
+    every single token. With a `snapshot_folder`, snapshots may take `disk_bytes` there.
     """
 
     def __init__(
@@ -71,9 +71,22 @@ class EmbeddedDriver:
         slots: int = 64,
         cache_bytes: int = 256 * _MIB,
         snapshot_bytes: int = 1024 * _MIB,
+        kv_tokens: int = 0,
+        snapshot_folder: Path | None = None,
+        disk_bytes: int = 0,
         inline: bool = False,
     ) -> None:
-        self._load = Load(str(folder), model, slots, cache_bytes, snapshot_bytes, torch=torch)
+        self._load = Load(
+            str(folder),
+            model,
+            slots,
+            cache_bytes,
+            snapshot_bytes,
+            kv_tokens,
+            "" if snapshot_folder is None else str(snapshot_folder),
+            disk_bytes,
+            torch,
+        )
         self._inline = inline
         self._link: EngineLink | None = None
         self._starting = asyncio.Lock()

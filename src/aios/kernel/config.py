@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from aios.abi.errors import InvalidArgument
-from aios.abi.syscalls import Budget
+from aios.abi.syscalls import Budget, Fit
 
 Count = Annotated[int, Meta(ge=1)]
 Bytes = Annotated[int, Meta(ge=0)]
@@ -66,6 +66,9 @@ class CoreConfig(Section, frozen=True):
     """Generations that run at the same time; 0 for an endpoint that does not say: then it is found out."""
     tokens_in_flight: Annotated[int, Meta(ge=0)] = 0
     """Prompt and answer tokens of all generations running at the same time; 0 for no such limit."""
+    kv_tokens: Annotated[int, Meta(ge=0)] = 0
+    """Of a model that runs here: tokens whose keys and values are in memory for generations that run, beyond
+    which these wait again; 0 for as many as its slots can hold."""
     requests_per_minute: Annotated[int, Meta(ge=0)] = 0
     """0 for what the endpoint's headers say, if they do."""
     tokens_per_minute: Annotated[int, Meta(ge=0)] = 0
@@ -145,7 +148,11 @@ class TenantConfig(Section, frozen=True):
 
 class ContextConfig(Section, frozen=True):
     max_snapshot_bytes: Bytes = 1024 * MIB
-    """What snapshots of interrupted generations may take; beyond it no more are interrupted."""
+    """What snapshots of interrupted generations may take in memory, of each core that runs here,"""
+    max_disk_bytes: Bytes = 4096 * MIB
+    """and what they may take on disk; beyond both no more are interrupted. 0 for nothing on disk."""
+    fit: Fit = "refuse"
+    """What becomes of a conversation that does not fit into a window, where a call does not say."""
     max_answer_tokens: Count = 4096
     """Of an answer without a limit of its own, where nobody knows the window or what the prompt takes."""
 

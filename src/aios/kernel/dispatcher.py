@@ -111,7 +111,7 @@ class Dispatcher:
             raise UnknownCall(f"{type(call).__name__} is not a system call")
         if self._is_closed:
             raise Unavailable("the kernel is shutting down")
-        if key and wire.may_have_effect(row.name):
+        if key and wire.takes_key(row.name):
             return await self._call_once(process, row, call, emit, timeout_s, wire.check_key(key))
         return await self._call(process, row, call, emit, timeout_s, "", is_nested)
 

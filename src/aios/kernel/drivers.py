@@ -2,15 +2,23 @@
 
 import os
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from aios.abi.errors import InvalidArgument
 from aios.drivers.llm import LLMDriver
 from aios.drivers.presets import Preset, preset
-from aios.kernel.config import CoreConfig
+from aios.kernel.config import Config, ContextConfig, CoreConfig
+
+SNAPSHOTS = "snapshots"
+"""The folder below the data folder for what cores that run here leave on disk."""
 
 
-def driver_of(core: CoreConfig, environ: Mapping[str, str] = os.environ) -> LLMDriver:
+def driver_of(
+    core: CoreConfig, config: Config | None = None, environ: Mapping[str, str] = os.environ
+) -> LLMDriver:
     """The driver of a core. What is set in its configuration goes before what its preset says.
+
+    Without a `config` of the kernel, one that runs here leaves nothing on disk.
 
     Raises `InvalidArgument` when something is missing: an address, a model, or the key in the environment.
     """
@@ -20,13 +28,25 @@ def driver_of(core: CoreConfig, environ: Mapping[str, str] = os.environ) -> LLMD
         # needs both.
         from aios.drivers.llm_local import EmbeddedDriver
 
-        return EmbeddedDriver(model=core.model or core.name, slots=core.slots or CoreConfig().slots)
+        return EmbeddedDriver(model=core.model or core.name, **_memory(core, config))
     if core.kind == "huggingface":
-        return _huggingface(core, known)
+        return _huggingface(core, known, config)
     return _remote(core, known, environ)
 
 
-def _huggingface(core: CoreConfig, known: Preset | None) -> LLMDriver:
+def _memory(core: CoreConfig, config: Config | None) -> dict[str, Any]:
+    """What a core that runs here may hold, in memory and on disk."""
+    context = ContextConfig() if config is None else config.context
+    return {
+        "slots": core.slots or CoreConfig().slots,
+        "kv_tokens": core.kv_tokens,
+        "snapshot_bytes": context.max_snapshot_bytes,
+        "snapshot_folder": None if config is None else config.data / SNAPSHOTS,
+        "disk_bytes": context.max_disk_bytes,
+    }
+
+
+def _huggingface(core: CoreConfig, known: Preset | None, config: Config | None) -> LLMDriver:
     from aios.drivers.engine_frames import Torch
     from aios.drivers.llm_local import EmbeddedDriver
     from aios.drivers.models.huggingface import missing
@@ -41,7 +61,7 @@ def _huggingface(core: CoreConfig, known: Preset | None) -> LLMDriver:
         core.path,
         torch=Torch(core.device, core.dtype, core.threads),
         model=core.model or core.path.rstrip("/").rpartition("/")[2],
-        slots=core.slots or CoreConfig().slots,
+        **_memory(core, config),
     )
 
 

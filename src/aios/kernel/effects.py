@@ -28,6 +28,7 @@ from aios.abi.errors import (
     Overloaded,
     PermissionDenied,
 )
+from aios.abi.messages import Delta
 from aios.drivers.clock import Clock
 from aios.drivers.store import Manner, ReplyOf, Store
 from aios.drivers.writer import Work
@@ -118,6 +119,8 @@ class Effects:
         if not task.key:
             with self._store.writing(Manner(frees=frees)):
                 return await work()
+        if isinstance(task.call, sc.LlmGenerate):
+            return await self._generated(task, process, work)
         reply = _remembered(process, task.key, task.asked)
         if reply is None and task.row.group not in _ONLY_STORED:
             reply = await self.find(process, task.key, task.asked)
@@ -142,6 +145,30 @@ class Effects:
         running = asyncio.current_task()
         place = None if running is None else self._places.get(running)
         return new_token() if place is None else self._token(place, pid)
+
+    def seed(self, process: Process, key: str) -> int:
+        """What a generation with this key draws its tokens by: the same whenever it is made again."""
+        said = f"{process.principal}\0{key}".encode()
+        return int.from_bytes(blake2b(said, key=self._secret, digest_size=8, person=b"seed").digest()) >> 1
+
+    async def _generated(
+        self, task: Task, process: Process, work: Callable[[], Awaitable[sc.Reply | None]]
+    ) -> sc.Reply | None:
+        """A slice of a generation, whose answer is kept when it is whole."""
+        owner, now = process.principal, self._clock.time()
+        if task.job is None and (earlier := await self.find(process, task.key, task.asked)) is not None:
+            assert isinstance(earlier, sc.LlmAnswer)
+            if task.emit is not None:
+                task.emit(Delta(earlier.text))
+            return earlier
+        reply = await work()
+        if reply is not None:
+            once = _Once(self._replies, (owner, task.key), task, now)
+            try:
+                await self._store.write(lambda connection: once.keep(connection, reply))
+            except AiosError as error:
+                log.error("an answer with a key could not be kept: %s", error)
+        return reply
 
     async def _journaled(
         self, once: "_Once", work: Callable[[], Awaitable[sc.Reply | None]]

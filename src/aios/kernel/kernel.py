@@ -93,7 +93,7 @@ class Kernel:
         )
         self._storage = StorageManager(self._store, config.storage, clock, self._tender)
         self._tools = ToolManager(config.tools, clock, self._calls_of, protected=[config.data])
-        self._context = ContextManager(config.context.max_snapshot_bytes)
+        self._context = ContextManager(config.context.max_snapshot_bytes + config.context.max_disk_bytes)
         self._cores = Cores(_cores(config, drivers))
         self._learning = Learning(Estimates(), self._store)
         self._programs = Programs(
@@ -244,7 +244,10 @@ class Kernel:
             self.journal,
             clock,
             self._payers,
+            self._flight,
+            self._effects,
             max_answer_tokens=config.context.max_answer_tokens,
+            fit=config.context.fit,
             seed=config.seed,
         )
         explainer = Explainer(
@@ -347,7 +350,7 @@ def _limits(config: Config) -> Limits:
 
 def _cores(config: Config, drivers: Mapping[str, LLMDriver] | None) -> list[Core]:
     if drivers is None:
-        return [Core(core, driver_of(core)) for core in config.cores]
+        return [Core(core, driver_of(core, config)) for core in config.cores]
     known = {core.name: core for core in config.cores}
     return [Core(known.get(name, CoreConfig(name=name)), driver) for name, driver in drivers.items()]
 

@@ -23,6 +23,7 @@ class Choices(TypedDict, total=False):
     model: str | None
     tool_choice: str
     response_schema: JsonSchema | None
+    fit: sc.Fit | None
     hints: sc.Hints
     budget: sc.Budget
     temperature: float
@@ -62,11 +63,16 @@ class Llm(Stubs):
         *,
         on_delta: Emit | None = None,
         timeout_s: float | None = None,
+        key: str = "",
         **choices: Unpack[Choices],
     ) -> sc.LlmAnswer:
-        """The model's next message. `on_delta` takes its pieces as they come; `timeout_s` is in seconds."""
+        """The model's next message. `on_delta` takes its pieces as they come; `timeout_s` is in seconds.
+
+        Made again with the same idempotency `key`, a call is answered as it was, and where the kernel died
+        over it, it goes on with the same tokens. Without `on_delta` that is done of itself.
+        """
         call = _call_of(messages, choices)
-        return await self._call(call, sc.LlmAnswer, on_delta=on_delta, timeout_s=timeout_s)
+        return await self._call(call, sc.LlmAnswer, on_delta=on_delta, timeout_s=timeout_s, key=key)
 
     def stream(
         self, messages: Prompt, *, timeout_s: float | None = None, **choices: Unpack[Choices]

@@ -20,7 +20,7 @@ from aios.abi.errors import (
 )
 from aios.abi.messages import Delta
 from aios.abi.syscalls import Reply, SystemCall
-from aios.sdk.repeating import Keys, resolved
+from aios.sdk.repeating import Keys, goes_on, resolved
 from aios.sdk.sending import Emit, lost, pack
 
 if TYPE_CHECKING:
@@ -68,7 +68,11 @@ class Http:
         """See `Transport.call`."""
         name, args = pack(call, timeout_s)
         key = key or self._keys.key_for(name)
-        return await resolved(key, lambda: self._send(token, name, args, emit, timeout_s, key))
+        return await resolved(
+            key,
+            lambda: self._send(token, name, args, emit, timeout_s, key),
+            repeats=goes_on(name, key, emit),
+        )
 
     async def _send(
         self, token: str, name: str, args: bytes, emit: Emit | None, timeout_s: float | None, key: str

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from aios.abi import wire
 from aios.abi.errors import (
+    AiosError,
     Cancelled,
     DeadlineExceeded,
     OutcomeUnknown,
@@ -18,6 +19,7 @@ from aios.abi.errors import (
     Unavailable,
 )
 from aios.abi.syscalls import Reply
+from aios.sdk.sending import Emit
 
 PAUSES_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Before each time that it is asked again: a kernel that was killed is back within a second or two."""
@@ -40,18 +42,33 @@ class Keys:
         return f"{self._prefix}-{next(self._numbers):08x}"
 
 
-async def resolved(key: str, send: Callable[[], Awaitable[Reply]]) -> Reply:
+def goes_on(name: str, key: str, emit: Emit | None) -> bool:
+    """Whether the call `name`, lost on its way, is a generation to be asked for again.
+
+    Not where its pieces were taken as they came: they would come again.
+    """
+    return bool(key) and emit is None and not wire.may_have_effect(name) and wire.takes_key(name)
+
+
+async def resolved(key: str, send: Callable[[], Awaitable[Reply]], *, repeats: bool = False) -> Reply:
     """What `send` comes to, which makes a call with this key; it is sent again while that is not known.
 
-    Raises `OutcomeUnknown` with the key where nobody could tell.
+    Where it `repeats`, also when its connection was lost. Raises `OutcomeUnknown` with the key where nobody
+    could tell, `Unavailable` where it had no effect.
     """
+    unknown: AiosError
     try:
         return await send()
+    except Unavailable as error:
+        if not repeats:
+            raise
+        unknown = error
     except OutcomeUnknown as error:
         if not key:
             raise
-        unknown = OutcomeUnknown(f"{error.message}; ask again with the key {key!r}")
-        unknown.key = key
+        outcome = OutcomeUnknown(f"{error.message}; ask again with the key {key!r}")
+        outcome.key = key
+        unknown = outcome
     for pause_s in PAUSES_S:
         await asyncio.sleep(pause_s)
         try:

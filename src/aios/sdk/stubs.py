@@ -24,6 +24,7 @@ class Caller(Protocol):
         *,
         on_delta: Emit | None = None,
         timeout_s: float | None = None,
+        key: str = "",
     ) -> R: ...
 
 

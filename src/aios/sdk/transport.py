@@ -16,7 +16,7 @@ from aios.abi.messages import Delta
 from aios.abi.syscalls import Reply, SystemCall
 from aios.sdk.http import Http
 from aios.sdk.link import Link
-from aios.sdk.repeating import Keys, resolved
+from aios.sdk.repeating import Keys, goes_on, resolved
 from aios.sdk.sending import Emit, pack
 
 __all__ = ["Http", "InProcess", "Transport", "Trap", "UnixSocket"]
@@ -142,7 +142,7 @@ class UnixSocket:
                 link = await self._connect()
             return await link.call(token, name, args, emit, timeout_s, key)
 
-        return await resolved(key, send)
+        return await resolved(key, send, repeats=goes_on(name, key, emit))
 
     async def close(self) -> None:
         if self._link is not None:

@@ -73,7 +73,7 @@ def scenario_of(seed: int, data: Path, policy: PolicyName | None = None) -> Scen
         ),
         retry=RetryConfig(max_attempts=draw.choice((1, 3, 8)), give_up_s=draw.choice((3.0, 30.0, 300.0))),
         tenants=_tenants(draw),
-        context=ContextConfig(max_snapshot_bytes=draw.choice((0, 1000, 1 << 30, 1 << 30))),
+        context=ContextConfig(max_disk_bytes=0, max_snapshot_bytes=draw.choice((0, 1000, 1 << 30, 1 << 30))),
         memory=MemoryConfig(max_parallel=draw.choice((1, 2))),
         tools=ToolConfig(max_parallel=draw.choice((1, 2, 8))),
     )

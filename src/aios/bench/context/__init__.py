@@ -1,0 +1,1 @@
+"""`aios bench context`: whether an interruption changes anything, and what it costs."""
