@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from aios.abi import syscalls as sc
-from aios.drivers.clock import ManualClock
+from aios.drivers.clock import ManualClock, SystemClock
+from aios.drivers.documents.extracting import Extractor
 from aios.drivers.store import Store
 from aios.kernel.audit import AuditLog
 from aios.kernel.config import MemoryConfig, StorageConfig
+from aios.kernel.finding.extracting import Extracting
 from aios.kernel.finding.shelving import FileShelves
 from aios.kernel.grants import Grants
 from aios.kernel.groups import Groups
@@ -43,7 +45,8 @@ class Managers:
         sources = Sources({"notes": NoteShelves(), "files": FileShelves()})
         self.tender = Tender(store, sources, memory.max_index_bytes)
         self.memory = MemoryManager(store, memory, self.clock, self.grants, self.groups, self.tender)
-        self.storage = StorageManager(store, storage, self.clock, self.tender)
+        self.extracting = Extracting(store, self.clock, Extractor(SystemClock()))
+        self.storage = StorageManager(store, storage, self.clock, self.tender, self.extracting)
 
     def agent(self, principal: str = "alice") -> Agent:
         return Agent(self, principal)
@@ -55,10 +58,12 @@ class Managers:
         await self.tender.start()
         await self.memory.start()
         await self.storage.start()
+        await self.extracting.start()
         return self
 
     async def __aexit__(self, *exit: object) -> None:
         await self.memory.close()
+        await self.extracting.close()
         await self.tender.close()
         await self.store.close()
 

@@ -12,10 +12,12 @@ import pytest
 from aios.abi import syscalls as sc
 from aios.drivers import migrations
 from aios.drivers.clock import ManualClock
+from aios.drivers.documents.extracting import Extractor
 from aios.drivers.sqlite import typed
 from aios.drivers.store import Manner
 from aios.kernel.config import StorageConfig
 from aios.kernel.files import chunks, cutting, pieces, pruning, uploads
+from aios.kernel.finding.extracting import Extracting
 from aios.kernel.finding.shelving import FileShelves
 from aios.kernel.process import Caller
 from aios.kernel.shelves.shelf import Source
@@ -64,6 +66,15 @@ class Untended(Tender):
         self.woken.append(shelf)
 
 
+class Unextracted(Extracting):
+    """Documents wait."""
+
+    def __init__(self, store: InlineStore) -> None:
+        super().__init__(store, ManualClock(), Extractor(ManualClock()))
+
+    def wake(self) -> None: ...
+
+
 class InlineFiles:
     """A storage manager over such a store, on a clock that stands still."""
 
@@ -71,7 +82,9 @@ class InlineFiles:
         self.store = store or InlineStore()
         self.clock = ManualClock()
         self.tender = Untended(self.store, FileShelves(), 1 << 20)
-        self.storage = StorageManager(self.store, config or StorageConfig(), self.clock, self.tender)
+        self.storage = StorageManager(
+            self.store, config or StorageConfig(), self.clock, self.tender, Unextracted(self.store)
+        )
         at_once(self.tender.start())
         at_once(self.storage.start())
 

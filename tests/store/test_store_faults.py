@@ -128,9 +128,11 @@ import asyncio, sys
 from pathlib import Path
 from aios.abi.syscalls import MemoryAdd, StorageAppend
 from aios.drivers.clock import SystemClock
+from aios.drivers.documents.extracting import Extractor
 from aios.drivers.store import Store
 from aios.kernel.audit import AuditLog
 from aios.kernel.config import MemoryConfig, StorageConfig
+from aios.kernel.finding.extracting import Extracting
 from aios.kernel.grants import Grants
 from aios.kernel.groups import Groups
 from aios.kernel.memory import MemoryManager
@@ -151,7 +153,8 @@ async def main():
     grants, groups = Grants(store, audit, 1), Groups(store, audit, 1)
     tender = Tender(store, Sources({}), 1)
     memory = MemoryManager(store, MemoryConfig(), SystemClock(), grants, groups, tender)
-    storage = StorageManager(store, StorageConfig(), SystemClock(), tender)
+    extracting = Extracting(store, SystemClock(), Extractor(SystemClock()))
+    storage = StorageManager(store, StorageConfig(), SystemClock(), tender, extracting)
     await tender.start()
     await memory.start()
     await storage.start()

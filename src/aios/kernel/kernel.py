@@ -14,6 +14,7 @@ from aios.abi.errors import Unavailable
 from aios.abi.messages import Delta
 from aios.abi.syscalls import CoreEntry, Reply, SystemCall
 from aios.drivers.clock import Clock, SystemClock
+from aios.drivers.documents.extracting import Extractor
 from aios.drivers.linefile import LineFile
 from aios.drivers.llm import LLMDriver
 from aios.drivers.store import Store
@@ -28,6 +29,7 @@ from aios.kernel.dispatcher import Dispatcher
 from aios.kernel.drivers import driver_of
 from aios.kernel.effects import Effects
 from aios.kernel.explaining import Explainer
+from aios.kernel.finding.extracting import Extracting
 from aios.kernel.finding.shelving import FileShelves
 from aios.kernel.flight import Flight
 from aios.kernel.generation import Generations
@@ -91,7 +93,8 @@ class Kernel:
         self._memory = MemoryManager(
             self._store, config.memory, clock, self._grants, self._groups, self._tender
         )
-        self._storage = StorageManager(self._store, config.storage, clock, self._tender)
+        self._extracting = Extracting(self._store, clock, Extractor(clock, [config.data]))
+        self._storage = StorageManager(self._store, config.storage, clock, self._tender, self._extracting)
         self._tools = ToolManager(config.tools, clock, self._calls_of, protected=[config.data])
         self._context = ContextManager(config.context.max_snapshot_bytes + config.context.max_disk_bytes)
         self._cores = Cores(_cores(config, drivers))
@@ -177,6 +180,8 @@ class Kernel:
             parts.push_async_callback(self._memory.close)
             await self._memory.start()
             await self._storage.start()
+            parts.push_async_callback(self._extracting.close)
+            await self._extracting.start()
             parts.push_async_callback(self._cores.close)
             await self._cores.start(self._clock)
             parts.push_async_callback(self._tools.close)
@@ -308,6 +313,7 @@ class Kernel:
     async def idle(self) -> None:
         """Wait until what its managers do besides calls is done, such as tending indexes."""
         await self._memory.idle()
+        await self._extracting.idle()
         await self._tender.idle()
 
     @property

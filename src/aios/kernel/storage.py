@@ -32,6 +32,7 @@ from aios.kernel.files import (
     reading,
     reverting,
     sharing,
+    texts,
     uploads,
     writing,
 )
@@ -40,6 +41,7 @@ from aios.kernel.files.chunks import Chunk, chunks_of
 from aios.kernel.files.holdings import Limits
 from aios.kernel.files.tables import moment_of
 from aios.kernel.finding import grouping, joining, searching, shelving
+from aios.kernel.finding.extracting import Extracting
 from aios.kernel.paths import check_folder, check_path
 from aios.kernel.process import Caller
 from aios.kernel.shelves.shelf import Hit
@@ -85,8 +87,11 @@ INLINE_BYTES = 64 * 1024
 
 
 class StorageManager:
-    def __init__(self, store: Store, config: StorageConfig, clock: Clock, tender: Tender) -> None:
+    def __init__(
+        self, store: Store, config: StorageConfig, clock: Clock, tender: Tender, extracting: Extracting
+    ) -> None:
         self._store = store
+        self._extracting = extracting
         self._clock = clock
         self._tender = tender
         self._untended: Counter[str] = Counter()
@@ -143,6 +148,8 @@ class StorageManager:
         if verb := CHANGES.get(type(call)):
             reply = await self._store.write(partial(_answered, verb, asking, call))
             self._wrote(asking.owner, _weight(asking, call))
+            if _may_bring_documents(call):
+                self._extracting.wake()
             return reply
         raise Internal(f"the storage manager was given a {type(call).__name__}")
 
@@ -248,6 +255,16 @@ class StorageManager:
 
 def _answered(verb: Verb, asking: Asking, call: sc.SystemCall, connection: apsw.Connection) -> sc.Reply:
     return verb(connection, asking, call)
+
+
+def _may_bring_documents(call: sc.SystemCall) -> bool:
+    match call:
+        case sc.StorageMove() | sc.StorageRollback():
+            return True
+        case sc.StorageCreate() | sc.StorageWrite() | sc.StorageAppend() | sc.StorageCommit():
+            return texts.is_document(call.path)
+        case _:
+            return False
 
 
 def _weight(asking: Asking, call: sc.SystemCall) -> int:

@@ -398,6 +398,9 @@ class FileEntry(Reply, frozen=True):
     kind: Literal["file", "folder"] = "file"
     damaged: bool = False
     """Of a listing: the entry does not match its checksum, and nothing is known but the name."""
+    text: str = ""
+    """Of `stat`, for HTML, PDF and Office files: `extracted`, `waiting`, or `none: ` and why there is no text
+    to be searched."""
 
 
 class FileContent(Reply, frozen=True):

@@ -8,7 +8,7 @@ import apsw
 
 from aios.abi.errors import Corrupt, NotFound
 from aios.kernel.checking.found import Check, Problem
-from aios.kernel.files import chunks, documents, entries, holdings, pieces, states
+from aios.kernel.files import chunks, documents, entries, holdings, pieces, states, texts
 from aios.kernel.files.entries import File
 from aios.kernel.files.holdings import ROW_BYTES, Holdings
 from aios.kernel.files.tables import SEALED, seal
@@ -124,6 +124,34 @@ def _mend_documents(connection: apsw.Connection) -> None:
         holdings.save(connection, held)
 
 
+def _texts(connection: apsw.Connection) -> Iterator[Problem]:
+    """Each document that is there has a row of its newest version, and nothing else has."""
+    stored: Any = connection.execute("SELECT * FROM files WHERE NOT deleted")
+    known: set[int] = set()
+    for *fields, check in stored:
+        file = File(*fields)
+        if check != seal(*fields) or not texts.is_document(file.path):
+            continue
+        known.add(file.docid)
+        if texts.find(connection, file) is None:
+            yield Problem("index", "file_texts", f"text of '{file.path}' of {file.owner}")
+    for (docid,) in connection.execute("SELECT docid FROM file_texts"):
+        if docid not in known:
+            yield Problem("index", "file_texts", f"text of file {docid}")
+
+
+def _mend_texts(connection: apsw.Connection) -> None:
+    """What is wrong waits to be taken out anew, when the next kernel starts."""
+    stored: list[Any] = connection.execute("SELECT * FROM files WHERE NOT deleted").fetchall()
+    files = {fields[0]: File(*fields) for *fields, check in stored if check == seal(*fields)}
+    for (docid,) in connection.execute("SELECT docid FROM file_texts").fetchall():
+        if docid not in files or not texts.is_document(files[docid].path):
+            connection.execute("DELETE FROM file_texts WHERE docid = ?", (docid,))
+    for file in files.values():
+        if texts.find(connection, file) is None:
+            texts.changed(connection, file)
+
+
 CHECKS = (
     Check(("file_chunks",), _chunks),
     *(Check((table,), partial(_sealed, table)) for table in SEALED if table != "file_owners"),
@@ -131,4 +159,5 @@ CHECKS = (
     Check(("upload_parts",), _parts),
     Check(("file_owners",), _owners, _mend_owners),
     Check(("file_documents",), _documents, _mend_documents),
+    Check(("file_texts",), _texts, _mend_texts),
 )

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from aios.abi.errors import Conflict, Corrupt, TooLarge
 from aios.abi.syscalls import FileVerb, Label
-from aios.kernel.files import documents, entries, folders, holdings, pieces, sharing, states
+from aios.kernel.files import documents, entries, folders, holdings, pieces, sharing, states, texts
 from aios.kernel.files.asking import Asking
 from aios.kernel.files.chunks import Chunk, chunks_of
 from aios.kernel.files.entries import File
@@ -126,6 +126,7 @@ class Change:
         new = entries.save(self._connection, new)
         if not new.deleted:
             documents.add(self._connection, new, new.moment)
+        texts.changed(self._connection, new)
         states.add(
             self._connection,
             State(

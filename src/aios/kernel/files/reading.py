@@ -19,7 +19,7 @@ from aios.abi.syscalls import (
     StorageRead,
     StorageStat,
 )
-from aios.kernel.files import entries, folders, holdings, pieces, states
+from aios.kernel.files import entries, folders, holdings, pieces, states, texts
 from aios.kernel.files.asking import Asking
 from aios.kernel.files.entries import IS_BELOW, File, span
 from aios.kernel.files.states import State
@@ -77,7 +77,9 @@ def _as_text(found: FileContent) -> FileContent:
 def stat(connection: apsw.Connection, asking: Asking, call: StorageStat) -> FileEntry:
     """Raises `NotFound` or `Corrupt`."""
     file = entries.find(connection, asking.owner, call.path)
-    return folders.entry(connection, asking.owner, call.path) if file.deleted else file.entry
+    if file.deleted:
+        return folders.entry(connection, asking.owner, call.path)
+    return structs.replace(file.entry, text=texts.told(connection, file))
 
 
 def quota(connection: apsw.Connection, asking: Asking, call: StorageQuota) -> FileQuota:

@@ -9,10 +9,10 @@ from msgspec import Struct
 
 from aios.abi.syscalls import FileGroup, FileGroups, GroupBy, StorageGroup
 from aios.kernel.files.entries import File
+from aios.kernel.files.media import kinds_of
 from aios.kernel.files.tables import MICROSECONDS
 from aios.kernel.finding import shelving
 from aios.kernel.finding.clusters import MAX_TEXTS, clusters
-from aios.kernel.finding.media import kinds_of
 from aios.kernel.finding.searching import Found, Shown, files_of
 from aios.kernel.shelves.shelf import Hit
 

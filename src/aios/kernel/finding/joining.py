@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 
 from aios.abi.errors import NotFound, TooLarge
 from aios.abi.syscalls import FileAt, FileJoin, JoinedFile, Label, StorageJoin
-from aios.kernel.files import entries, locks, reading, states
+from aios.kernel.files import entries, locks, reading, states, texts
 from aios.kernel.files.asking import Asking
 from aios.kernel.files.changing import Change, check_version
 from aios.kernel.files.states import State
@@ -19,6 +19,7 @@ from aios.kernel.files.writing import live_version
 
 MAX_BYTES = 32 * 1024 * 1024
 """Of the whole, as it is in memory at once."""
+NO_TEXT = "it is no text in UTF-8, and none was taken out of it"
 MAX_SOURCE = 512
 """Letters of what a version says about where it came from."""
 
@@ -38,9 +39,9 @@ def read(connection: apsw.Connection, asking: Asking, call: StorageJoin) -> Join
     for wanted in call.files:
         state = _state(connection, asking.owner, wanted)
         _check_room(len(content) + state.size, call)
-        text = _text(connection, wanted.path, state)
+        text = _text(connection, asking.owner, wanted.path, state)
         if text is None:
-            parts.append(JoinedFile(wanted.path, state.version, left_out="it is no text in UTF-8"))
+            parts.append(JoinedFile(wanted.path, state.version, left_out=NO_TEXT))
             continue
         content += _heading(wanted.path, state).encode()
         parts.append(JoinedFile(wanted.path, state.version, len(content), len(text)))
@@ -78,7 +79,11 @@ def _check_room(num_bytes: int, call: StorageJoin) -> None:
         raise TooLarge(f"'{call.to}' would have more than {MAX_BYTES} bytes: join fewer files at once")
 
 
-def _text(connection: apsw.Connection, path: str, state: State) -> bytes | None:
+def _text(connection: apsw.Connection, owner: str, path: str, state: State) -> bytes | None:
+    """What was taken out of a document, as long as it is its newest version; else the content itself."""
+    kept = texts.extracted(connection, entries.find(connection, owner, path), state.version)
+    if kept is not None:
+        return kept.encode()
     data = reading.part(connection, path, state, 0, state.size).data
     if b"\0" in data:
         return None

@@ -13,8 +13,8 @@ from aios.abi.errors import InvalidArgument
 from aios.abi.syscalls import FileConditions, FileHit, FileHits
 from aios.kernel.files.documents import shelf_of
 from aios.kernel.files.entries import IS_BELOW, File, span
+from aios.kernel.files.media import kinds_of
 from aios.kernel.finding import shelving
-from aios.kernel.finding.media import kinds_of
 from aios.kernel.finding.snippets import snippet
 from aios.kernel.shelves.shelf import Hit, Place, Query
 

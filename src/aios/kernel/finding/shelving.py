@@ -6,10 +6,10 @@ from typing import Any
 import apsw
 
 from aios.abi.errors import Corrupt, NotFound
-from aios.kernel.files import folders, reading, states
+from aios.kernel.files import folders, reading, states, texts
 from aios.kernel.files.entries import File
+from aios.kernel.files.media import kinds_of
 from aios.kernel.files.tables import MICROSECONDS, seal
-from aios.kernel.finding.media import kinds_of
 from aios.kernel.shelves.segment import Document
 from aios.kernel.shelves.tending import FLUSH
 
@@ -92,7 +92,12 @@ def hit(connection: apsw.Connection, shelf: str, stamp: int) -> File | None:
 
 
 def text_of(connection: apsw.Connection, file: File) -> str:
-    """What a search looks through: a file's beginning, where it is text and sound; else nothing."""
+    """What a search looks through: the beginning of its text, taken out of it where it is a document.
+
+    Nothing where it is no text, or not sound.
+    """
+    if (kept := texts.searched(connection, file)) is not None:
+        return kept[:INDEXED_BYTES]
     try:
         state = states.with_content(connection, file, file.version)
         head = reading.part(connection, file.path, state, 0, min(state.size, INDEXED_BYTES)).data

@@ -1,4 +1,4 @@
-"""What kind of file a name says it is. The same on every machine, whatever its own tables say."""
+"""What kind of file a name says it is: the same on every machine, whatever its own tables say."""
 
 _MEDIA = {
     "text/plain": "txt text log conf cfg ini toml yaml yml env rst org adoc tex",
