@@ -32,6 +32,8 @@ async def durable(run: Run) -> int:
 
 
 LASTING: dict[str, tuple[int, sc.SystemCall]] = {
+    "context.snapshot": (2, sc.ContextSnapshot(name="here", messages=(HELLO,))),
+    "context.drop": (2, sc.ContextDrop(name="there")),
     "memory.append": (2, sc.MemoryAppend(messages=(HELLO,))),
     "memory.fork": (2, sc.MemoryFork(to="copy")),
     "memory.pin": (2, sc.MemoryPin(history="copy")),
@@ -78,6 +80,7 @@ async def prepare(run: Run) -> dict[str, tuple[int, sc.SystemCall]]:
     """Answers the calls of `LASTING`, and those of things that are named when they are made."""
     await run.spawn("alice", principal="alice", durable=True)
     await run.spawn("victim", principal="victim", durable=True)
+    await run.call(2, sc.ContextSnapshot(name="there", messages=(HELLO,)))
     await run.call(2, sc.MemoryAdd(text="kept"))
     await run.call(2, sc.MemoryAdd(text="found", source="web"))
     await run.call(2, sc.MemoryAppend(messages=(HELLO,)))
@@ -100,6 +103,7 @@ async def prepare(run: Run) -> dict[str, tuple[int, sc.SystemCall]]:
 async def seen(run: Run) -> list[object]:
     """All that the calls under test change, but for times."""
     found = [
+        await run.call(2, sc.ContextList()),
         await run.call(2, sc.MemoryRead()),
         [(one.name, one.pinned) for one in (await run.call(2, sc.MemoryHistories())).histories],
         await run.call(2, sc.MemorySearch()),

@@ -11,10 +11,11 @@ from aios.abi.messages import Sampling
 from aios.abi.schema import spec_of
 from aios.sdk.client import Client, Tools, source_of
 from aios.sdk.generation import Choices, Llm
-from aios.sdk.stubs import Access, Core, Memory, Process, Storage
+from aios.sdk.stubs import Access, Context, Core, Memory, Process, Storage
 
 GROUPS = {
     "llm": Llm,
+    "context": Context,
     "memory": Memory,
     "storage": Storage,
     "tool": Tools,
@@ -22,7 +23,7 @@ GROUPS = {
     "core": Core,
     "process": Process,
 }
-ONLY_HERE = {"timeout_s", "on_delta"}
+ONLY_HERE = {"timeout_s", "on_delta", "key"}
 
 
 def stub_of(row: sc.Row):
@@ -88,6 +89,7 @@ class Recorder:
 
 
 VALUES = {
+    "core": "nano",
     "messages": (),
     "text": "t",
     "texts": ("t",),

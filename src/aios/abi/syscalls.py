@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from aios.abi.calls.access import *
 from aios.abi.calls.base import *
+from aios.abi.calls.context import *
 from aios.abi.calls.core import *
 from aios.abi.calls.history import *
 from aios.abi.calls.llm import *
@@ -37,6 +38,10 @@ TABLE: dict[str, Row] = {
     for row in (
         Row("llm.generate", LlmGenerate, LlmAnswer, streams=True),
         Row("llm.embed", LlmEmbed, Embeddings),
+        Row("context.snapshot", ContextSnapshot, ContextEntry),
+        Row("context.restore", ContextRestore, Context),
+        Row("context.list", ContextList, ContextEntries),
+        Row("context.drop", ContextDrop, Done),
         Row("core.list", CoreList, CoreEntries),
         Row("core.explain", CoreExplain, Explanation),
         Row("core.drain", CoreDrain, Done),

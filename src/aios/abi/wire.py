@@ -30,7 +30,7 @@ _READS = frozenset(
         *("generate", "embed", "read", "get", "search", "list", "stat", "export"),
         *("history", "histories"),
         *("check", "pending", "groups", "usage", "wait", "explain"),
-        *("diff", "quota", "shares", "open"),
+        *("diff", "quota", "shares", "open", "restore"),
     }
 )
 """Verbs that change nothing."""

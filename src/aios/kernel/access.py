@@ -277,6 +277,10 @@ def _prune(access: AccessManager, process: Process, call: sc.StoragePrune, now: 
 RULES: dict[type[sc.SystemCall], Rule] = {
     sc.LlmGenerate: _anyone,
     sc.LlmEmbed: _anyone,
+    sc.ContextSnapshot: _anyone,
+    sc.ContextRestore: _anyone,
+    sc.ContextList: _anyone,
+    sc.ContextDrop: _anyone,
     sc.CoreList: _operator,
     sc.CoreExplain: _KIN,
     sc.CoreDrain: _operator,
@@ -351,6 +355,8 @@ RULES: dict[type[sc.SystemCall], Rule] = {
 
 WRITES: frozenset[type[sc.SystemCall]] = frozenset(
     {
+        sc.ContextSnapshot,
+        sc.ContextDrop,
         sc.MemoryAppend,
         sc.MemoryClear,
         sc.MemoryFork,

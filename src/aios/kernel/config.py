@@ -153,6 +153,10 @@ class ContextConfig(Section, frozen=True):
     """and what they may take on disk; beyond both no more are interrupted. 0 for nothing on disk."""
     fit: Fit = "refuse"
     """What becomes of a conversation that does not fit into a window, where a call does not say."""
+    max_points: Count = 1000
+    """Conversations that one principal keeps to go on from (`context.snapshot`),"""
+    max_point_bytes: Bytes = 8 * MIB
+    """and what each may have."""
     max_answer_tokens: Count = 4096
     """Of an answer without a limit of its own, where nobody knows the window or what the prompt takes."""
 

@@ -43,6 +43,7 @@ Place = tuple[str, str]
 
 FREES: frozenset[type[sc.SystemCall]] = frozenset(
     {
+        sc.ContextDrop,
         sc.MemoryClear,
         sc.MemoryRemove,
         sc.MemoryPurge,
@@ -60,7 +61,7 @@ FREES: frozenset[type[sc.SystemCall]] = frozenset(
 )
 """Calls that take something away: they are done on a full disk, too."""
 
-_ONLY_STORED = frozenset({"memory", "storage"})
+_ONLY_STORED = frozenset({"context", "memory", "storage"})
 """Groups whose calls change nothing before their transaction has begun: there it is soon enough to look."""
 
 MAX_REMEMBERED = 256

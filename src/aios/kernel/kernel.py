@@ -41,6 +41,7 @@ from aios.kernel.managers import Managers
 from aios.kernel.memory import MemoryManager
 from aios.kernel.notes.shelving import NoteShelves
 from aios.kernel.payers import Payers
+from aios.kernel.points import Points
 from aios.kernel.process import Caller, Limits, Process, ProcessTable, new_token
 from aios.kernel.scheduling.choosing import policy_of, shares
 from aios.kernel.scheduling.estimates import Estimates
@@ -95,6 +96,7 @@ class Kernel:
         )
         self._extracting = Extracting(self._store, clock, Extractor(clock, [config.data]))
         self._storage = StorageManager(self._store, config.storage, clock, self._tender, self._extracting)
+        self._points = Points(self._store, config.context, clock)
         self._tools = ToolManager(config.tools, clock, self._calls_of, protected=[config.data])
         self._context = ContextManager(config.context.max_snapshot_bytes + config.context.max_disk_bytes)
         self._cores = Cores(_cores(config, drivers))
@@ -182,6 +184,7 @@ class Kernel:
             await self._storage.start()
             parts.push_async_callback(self._extracting.close)
             await self._extracting.start()
+            await self._points.start()
             parts.push_async_callback(self._cores.close)
             await self._cores.start(self._clock)
             parts.push_async_callback(self._tools.close)
@@ -222,6 +225,7 @@ class Kernel:
             stand_ins = self._cores.stand_ins(queue, cores)
             scheduler.add_queue(queue, cores, is_going_on=is_going_on(queue), stand_ins=stand_ins)
         for name, num_slots in (
+            ("context", config.memory.max_parallel),
             ("memory", config.memory.max_parallel),
             ("storage", config.storage.max_parallel),
         ):
@@ -261,6 +265,7 @@ class Kernel:
         managers = Managers(
             self._effects,
             generations,
+            self._points,
             self._memory,
             self._storage,
             self._tools,

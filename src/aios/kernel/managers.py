@@ -56,6 +56,7 @@ class Managers(Struct, frozen=True):
 
     effects: Effects
     llm: Generator
+    context: Manager
     memory: Manager
     storage: Files
     tool: Tools
@@ -79,6 +80,8 @@ class Managers(Struct, frozen=True):
         match task.row.group:
             case "llm":
                 return await self.llm.run_slice(task)
+            case "context":
+                return await self.context.execute(process.caller, task.call)
             case "memory":
                 return await self.memory.execute(process.caller, task.call)
             case "storage":

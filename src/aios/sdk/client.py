@@ -16,7 +16,7 @@ from aios.abi.schema import ToolMark, mark_of
 from aios.sdk.files import Files
 from aios.sdk.generation import Llm
 from aios.sdk.sending import Emit
-from aios.sdk.stubs import Access, Core, Memory, Process, Stubs
+from aios.sdk.stubs import Access, Context, Core, Memory, Process, Stubs
 from aios.sdk.transport import Transport
 
 R = TypeVar("R", bound=sc.Reply)
@@ -33,6 +33,7 @@ class Client:
         self.transport = transport
         self._token = token
         self.llm = Llm(self.expect)
+        self.context = Context(self.expect)
         self.memory = Memory(self.expect)
         self.storage = Files(self.expect)
         self.tools = Tools(self.expect)

@@ -6,7 +6,7 @@ from typing import Any, TypedDict, Unpack
 
 from aios.abi import syscalls as sc
 from aios.abi.errors import Conflict
-from aios.abi.messages import Delta, JsonSchema, Message, Sampling, ToolSpec
+from aios.abi.messages import Beams, Delta, JsonSchema, Message, Sampling, ToolSpec
 from aios.sdk.sending import Emit
 from aios.sdk.stubs import Caller, Stubs
 
@@ -35,6 +35,8 @@ class Choices(TypedDict, total=False):
     frequency_penalty: float
     logit_bias: dict[int, float]
     logprobs: int | None
+    n: int
+    beams: Beams | None
     seed: int | None
     max_tokens: int | None
     stop: Sequence[str]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from aios.abi import syscalls as sc
-from aios.abi.messages import Message
+from aios.abi.messages import Message, ToolSpec
 from aios.sdk.sending import Emit
 
 R = TypeVar("R", bound=sc.Reply)
@@ -33,6 +33,25 @@ class Stubs:
 
     def __init__(self, call: Caller) -> None:
         self._call = call
+
+
+class Context(Stubs):
+    """Conversations that this process's principal keeps to go on from, in more than one way."""
+
+    async def snapshot(
+        self, name: str, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()
+    ) -> sc.ContextEntry:
+        call = sc.ContextSnapshot(name=name, messages=tuple(messages), tools=tuple(tools))
+        return await self._call(call, sc.ContextEntry)
+
+    async def restore(self, name: str) -> sc.Context:
+        return await self._call(sc.ContextRestore(name=name), sc.Context)
+
+    async def list(self, after: str = "", limit: int = 1000) -> sc.ContextEntries:
+        return await self._call(sc.ContextList(after=after, limit=limit), sc.ContextEntries)
+
+    async def drop(self, name: str) -> sc.Done:
+        return await self._call(sc.ContextDrop(name=name), sc.Done)
 
 
 class Memory(Stubs):

@@ -2,10 +2,11 @@
 
 import secrets
 import time
+from collections import Counter
 from typing import Any
 
 from aios.abi.errors import AiosError
-from aios.abi.messages import Delta, TokenLogprob, ToolCall, Usage
+from aios.abi.messages import Choice, Delta, TokenLogprob, ToolCall, Usage
 from aios.abi.syscalls import LlmAnswer
 from aios.abi.wire import encode
 from aios.server.openai_request import BadField, Chat
@@ -18,14 +19,22 @@ _CODES = {"unauthenticated": "invalid_api_key", "context_overflow": "context_len
 
 def completion(chat: Chat, answer: LlmAnswer) -> Json:
     """The whole answer as one object."""
-    calls = [_tool_call(call) for call in _calls_of(chat, answer)]
-    message: Json = {"role": "assistant", "content": answer.text, "refusal": None}
-    if calls:
-        message |= {"content": answer.text or None, "tool_calls": calls}
-    logprobs = _logprobs(answer.logprobs)
-    choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": answer.finish_reason}
+    choices = [_choice(chat, index, choice) for index, choice in enumerate(_choices(answer))]
     head = _head("chat.completion", answer.model or chat.model)
-    return head | {"choices": [choice], "usage": _usage(answer.usage)}
+    return head | {"choices": choices, "usage": _usage(answer.usage)}
+
+
+def _choices(answer: LlmAnswer) -> list[LlmAnswer | Choice]:
+    return [answer, *answer.others]
+
+
+def _choice(chat: Chat, index: int, choice: LlmAnswer | Choice) -> Json:
+    calls = [_tool_call(call) for call in _calls_of(chat, choice)]
+    message: Json = {"role": "assistant", "content": choice.text, "refusal": None}
+    if calls:
+        message |= {"content": choice.text or None, "tool_calls": calls}
+    logprobs = _logprobs(choice.logprobs)
+    return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": choice.finish_reason}
 
 
 class Chunks:
@@ -35,41 +44,50 @@ class Chunks:
         """`model` is what it is thought to be; where no chunk came before the end, the answer says."""
         self._chat = chat
         self._head = _head("chat.completion.chunk", model)
-        self._has_begun = False
-        self._num_chars = 0
-        self._num_calls = 0
+        self._begun: set[int] = set()
+        self._num_chars: Counter[int] = Counter()
+        self._num_calls: Counter[int] = Counter()
 
     def delta(self, delta: Delta) -> bytes:
         """The chunk for a piece of the answer; nothing where there is nothing to say."""
         piece: Json = {}
+        index = delta.index
         if delta.text:
-            self._num_chars += len(delta.text)
+            self._num_chars[index] += len(delta.text)
             piece["content"] = delta.text
         if delta.tool_call is not None:
-            if not (self._chat.only_one_call and self._num_calls):
-                piece["tool_calls"] = [{"index": self._num_calls} | _tool_call(delta.tool_call)]
-            self._num_calls += 1
-        return self._chunk(piece, logprobs=delta.logprobs) if piece else b""
+            if not (self._chat.only_one_call and self._num_calls[index]):
+                piece["tool_calls"] = [{"index": self._num_calls[index]} | _tool_call(delta.tool_call)]
+            self._num_calls[index] += 1
+        return self._chunk(piece, index=index, logprobs=delta.logprobs) if piece else b""
 
     def end(self, answer: LlmAnswer) -> bytes:
         """The last chunks: why it ended, what it took where asked for, and the mark of the end."""
-        if not self._has_begun and answer.model:
+        if not self._begun and answer.model:
             self._head["model"] = answer.model
-        rest = [self.delta(Delta(answer.text[self._num_chars :]))]
-        rest += [self.delta(Delta(tool_call=call)) for call in answer.tool_calls[self._num_calls :]]
-        rest.append(self._chunk({}, answer.finish_reason))
+        rest = [self._end(index, choice) for index, choice in enumerate(_choices(answer))]
         if self._chat.with_usage:
             rest.append(event(self._head | {"choices": [], "usage": _usage(answer.usage)}))
         return b"".join(rest) + b"data: [DONE]\n\n"
 
+    def _end(self, index: int, choice: LlmAnswer | Choice) -> bytes:
+        rest = [self.delta(Delta(choice.text[self._num_chars[index] :], index=index))]
+        calls = choice.tool_calls[self._num_calls[index] :]
+        rest += [self.delta(Delta(tool_call=call, index=index)) for call in calls]
+        return b"".join(rest) + self._chunk({}, choice.finish_reason, index)
+
     def _chunk(
-        self, piece: Json, finish_reason: str | None = None, logprobs: tuple[TokenLogprob, ...] = ()
+        self,
+        piece: Json,
+        finish_reason: str | None = None,
+        index: int = 0,
+        logprobs: tuple[TokenLogprob, ...] = (),
     ) -> bytes:
-        if not self._has_begun:
-            self._has_begun = True
+        if index not in self._begun:
+            self._begun.add(index)
             piece = {"role": "assistant", "content": None} | piece
         choice = {
-            "index": 0,
+            "index": index,
             "delta": piece,
             "logprobs": _logprobs(logprobs),
             "finish_reason": finish_reason,
@@ -102,8 +120,8 @@ def _head(kind: str, model: str) -> Json:
     }
 
 
-def _calls_of(chat: Chat, answer: LlmAnswer) -> tuple[ToolCall, ...]:
-    return answer.tool_calls[:1] if chat.only_one_call else answer.tool_calls
+def _calls_of(chat: Chat, choice: LlmAnswer | Choice) -> tuple[ToolCall, ...]:
+    return choice.tool_calls[:1] if chat.only_one_call else choice.tool_calls
 
 
 def _tool_call(call: ToolCall) -> Json:

@@ -33,7 +33,6 @@ HARMLESS = frozenset(
 """Fields that say who asks, how fast or how thorough it should be: none of them makes an answer wrong."""
 
 NEUTRAL: dict[str, Any] = {
-    "n": 1,
     "modalities": ["text"],
     "functions": [],
 }
@@ -132,6 +131,7 @@ class _Request(Struct):
     logit_bias: dict[str, float] | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    n: int | None = None
     seed: int | None = None
     stop: str | list[str] | None = None
     max_tokens: int | None = None
@@ -207,6 +207,7 @@ def _sampling(request: _Request) -> Json:
         "presence_penalty": request.presence_penalty,
         "frequency_penalty": request.frequency_penalty,
         "logit_bias": _bias(request.logit_bias or {}),
+        "n": request.n,
         "logprobs": (request.top_logprobs or 0) if request.logprobs else None,
         # The API takes negative seeds: all that counts is that the same one gives the same answer.
         "seed": None if request.seed is None else request.seed % MAX_SEED,

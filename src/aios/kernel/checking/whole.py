@@ -9,10 +9,16 @@ from msgspec import structs
 from aios.abi.errors import Unavailable
 from aios.drivers.sqlite import open_reader, typed
 from aios.drivers.store import Store
-from aios.kernel.checking import access, files, histories, notes
+from aios.kernel.checking import access, contexts, files, histories, notes
 from aios.kernel.checking.found import Check, Problem
 
-CHECKS: tuple[Check, ...] = (*files.CHECKS, *histories.CHECKS, *notes.CHECKS, *access.CHECKS)
+CHECKS: tuple[Check, ...] = (
+    *files.CHECKS,
+    *histories.CHECKS,
+    *notes.CHECKS,
+    *access.CHECKS,
+    *contexts.CHECKS,
+)
 
 OF_STORE = ("schemas", "migrating", "barrier")
 """Tables of the store itself: numbers that every start looks at."""
