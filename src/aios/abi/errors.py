@@ -71,6 +71,10 @@ class TooLarge(InvalidArgument):
 
 class ContextOverflow(InvalidArgument):
     code = "context_overflow"
+    window = 0
+    """Tokens of the window, where an endpoint told them; else 0."""
+    num_tokens = 0
+    """Tokens of the prompt, likewise."""
 
 
 class Unauthenticated(AiosError):

@@ -42,6 +42,8 @@ class Message(Struct, frozen=True, omit_defaults=True):
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     name: str | None = None
+    pinned: bool = False
+    """It stays when a conversation is fitted into a window. No model and no endpoint is told."""
 
     @property
     def text(self) -> str:
@@ -117,6 +119,13 @@ class Usage(Struct, frozen=True, omit_defaults=True):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+        )
 
 
 class TokenLogprob(Struct, frozen=True, omit_defaults=True):

@@ -52,7 +52,7 @@ class Partial(Struct, frozen=True):
         return Partial(
             text,
             num_tokens,
-            _sum(self.usage, Usage(told.prompt_tokens, num_tokens - self.num_tokens, told.cached_tokens)),
+            self.usage + Usage(told.prompt_tokens, num_tokens - self.num_tokens, told.cached_tokens),
             self.num_untold + (not is_told),
             self.untold_tokens + (0 if is_told else self.num_tokens),
         )
@@ -61,7 +61,7 @@ class Partial(Struct, frozen=True):
         """Of all requests, `last` being what the last one told: a prompt counts as often as it was read."""
         prompt_tokens = max(0, last.prompt_tokens - self.num_tokens)
         untold = self.num_untold * prompt_tokens + self.untold_tokens if last.prompt_tokens else 0
-        return _sum(_sum(self.usage, last), Usage(untold))
+        return self.usage + last + Usage(untold)
 
 
 NOTHING = Partial("", 0)
@@ -182,11 +182,3 @@ class Slice:
             self.text += text
             self.num_tokens += num_tokens
             self._emit(Delta(text, num_tokens=num_tokens))
-
-
-def _sum(one: Usage, other: Usage) -> Usage:
-    return Usage(
-        one.prompt_tokens + other.prompt_tokens,
-        one.completion_tokens + other.completion_tokens,
-        one.cached_tokens + other.cached_tokens,
-    )

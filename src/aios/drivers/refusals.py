@@ -35,6 +35,16 @@ _OVERFLOW = re.compile(
     r"|too many tokens|token count .{0,40}exceeds",
     re.IGNORECASE,
 )
+_WINDOW = re.compile(
+    r"(?:maximum context length (?:is|of)|number of tokens allowed"
+    r"|context (?:length|window|size|limit)\D{0,40}|tokens >|\d >) ?\(?([\d,]{3,})",
+    re.IGNORECASE,
+)
+_PROMPT = re.compile(
+    r"\(([\d,]+) in the messages|resulted in ([\d,]+)|too long: ([\d,]+)|token count \(?([\d,]+)"
+    r"|requested ([\d,]+)|limit: ([\d,]+) \+",
+    re.IGNORECASE,
+)
 _EXHAUSTED_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "billing_error"}
 _EXHAUSTED = re.compile(
     r"credit balance|(insufficient|not enough|out of) (balance|credit|funds|quota)|billing hard limit"
@@ -123,7 +133,7 @@ def failure(event: bytes, now: float) -> AiosError:
     if told.status is not None:
         return _meaning(told.status, {}, told, now)
     if _is_overflow(told):
-        return ContextOverflow(told.sentence)
+        return _overflow(told.sentence)
     return Unavailable(
         f"the endpoint failed in the middle of its answer: {told.sentence or 'no reason given'}"
     )
@@ -160,10 +170,24 @@ def _rejected(status: int, told: _Told, said: str, later: float | None) -> AiosE
     if status in (407, 408, 409, 423, 425, 499):
         return Unavailable(said, retry_after=later)
     if _is_overflow(told):
-        return ContextOverflow(said)
+        return _overflow(said)
     if _is_no_model(status, told):
         return Misconfigured(f"{said}; correct the model of this core")
     return TooLarge(said) if status == 413 else InvalidArgument(said)
+
+
+def _overflow(said: str) -> ContextOverflow:
+    """With the numbers that its sentence holds, in the many ways there are."""
+    error = ContextOverflow(said)
+    error.window = _number(_WINDOW, said)
+    error.num_tokens = _number(_PROMPT, said)
+    return error
+
+
+def _number(pattern: re.Pattern[str], said: str) -> int:
+    found = pattern.search(said)
+    digits = "" if found is None else next(filter(None, found.groups()), "").replace(",", "")
+    return int(digits or 0)
 
 
 def _is_overflow(told: _Told) -> bool:

@@ -118,6 +118,16 @@ class Budgets:
         self._refuse(hold)
         return False
 
+    def read_more(self, hold: Hold, num_prompt: int) -> None:
+        """The call reads so many tokens more than was thought. `QuotaExceeded` where it cannot be paid."""
+        amount = hold.prices.cost(hold.num_prompt + num_prompt, hold.num_answer)
+        more = Amount(amount.tokens - hold.amount.tokens, amount.money - hold.amount.money)
+        for one in hold.account.chain():
+            if name := one.lacks(more):
+                raise one.refusal(name, more)
+        hold.num_prompt += num_prompt
+        self._resize(hold, amount, hold.num_answer)
+
     def shrink(self, hold: Hold, num_answer: int) -> None:
         """The call stands still after so many tokens of its answer: no more than those stay held."""
         if num_answer < hold.num_answer:

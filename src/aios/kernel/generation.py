@@ -85,6 +85,7 @@ class Generations:
         core = self._cores[task.resource]
         if isinstance(task.call, LlmEmbed):
             return await self._embed(task, core, task.call)
+        assert isinstance(task.call, LlmGenerate)
         outcome = await self._fit_and_go_on(task, core, task.call)
         if isinstance(outcome, Preempted):
             self._interrupt(task, core, outcome)

@@ -138,6 +138,11 @@ class Payers:
         """Whether a call that has answered so many tokens may go on; `task.hold.refused` says why not."""
         return task.hold is None or self._budgets.grow(task.hold, num_answer)
 
+    def read_more(self, task: Task, num_tokens: int) -> None:
+        """A call reads so many tokens more than its prompt. `QuotaExceeded` where nobody can pay them."""
+        if task.hold is not None:
+            self._budgets.read_more(task.hold, num_tokens)
+
     def settle(self, task: Task, usage: Usage | None) -> None:
         """A call has ended, with what it used; None where it came to nothing."""
         hold, task.hold = task.hold, None

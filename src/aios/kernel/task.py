@@ -5,8 +5,8 @@ from collections.abc import Callable
 from enum import Enum
 
 from aios.abi.errors import AiosError, Internal
-from aios.abi.messages import Delta
-from aios.abi.syscalls import Reply, Row, SystemCall
+from aios.abi.messages import Delta, Usage
+from aios.abi.syscalls import Fitted, Reply, Row, SystemCall
 from aios.drivers.clock import Timer
 from aios.drivers.llm import Generation
 from aios.kernel.budget import Hold
@@ -37,7 +37,9 @@ class Task:
         "demand",
         "due",
         "emit",
+        "extra",
         "first_run",
+        "fitted",
         "future",
         "has_emitted",
         "hold",
@@ -122,6 +124,10 @@ class Task:
         """It has been told to stop, and has not yet."""
         self.job: Generation | None = None
         """What a core is asked; the same in each slice."""
+        self.fitted: Fitted | None = None
+        """What was left out of the messages to make it."""
+        self.extra = Usage()
+        """Tokens that making it took."""
         self.key = ""
         """Its idempotency key; empty for none."""
         self.has_emitted = False

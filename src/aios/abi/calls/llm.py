@@ -2,9 +2,9 @@
 
 import sys
 from array import array
-from typing import Annotated
+from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from aios.abi.calls.base import Name, Reply, SystemCall
 from aios.abi.calls.scheduling import NO_BUDGET, NO_HINTS, Budget, Hints
@@ -20,6 +20,19 @@ from aios.abi.messages import (
     Usage,
 )
 
+Fit = Literal["refuse", "drop", "summarise"]
+"""What becomes of a conversation that does not fit into the window: it is refused; its oldest turns are left
+out; a summary of them, by a generation of the caller's own, is put in their place."""
+
+
+class Fitted(Struct, frozen=True, omit_defaults=True):
+    """What was left out of a conversation so that it fits."""
+
+    num_dropped: int
+    """Messages."""
+    summary: str = ""
+    """What stood in their place."""
+
 
 class LlmGenerate(SystemCall, frozen=True):
     """Ask a model for the next message of a conversation."""
@@ -32,6 +45,8 @@ class LlmGenerate(SystemCall, frozen=True):
     tool_choice: Name = "auto"
     """`auto`, `none`, `required`, or the name of one tool."""
     response_schema: JsonSchema | None = None
+    fit: Fit | None = None
+    """What to do where the messages do not fit; None for what the kernel's configuration says."""
     hints: Hints = NO_HINTS
     budget: Budget = NO_BUDGET
     """Of this call alone."""
@@ -79,6 +94,9 @@ class LlmAnswer(Reply, frozen=True):
     """Of the text's tokens, where they were asked for."""
     others: tuple[Choice, ...] = ()
     """The second answer to the last, where `sampling.n` asked for more than one."""
+
+    fitted: Fitted | None = None
+    """What was left out of the messages; None where all of them were read."""
 
     def to_message(self) -> Message:
         """The answer as the assistant's message of a conversation."""

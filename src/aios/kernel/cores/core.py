@@ -8,7 +8,15 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
-from aios.abi.errors import AiosError, Exhausted, InvalidArgument, Misconfigured, NotFound, Unavailable
+from aios.abi.errors import (
+    AiosError,
+    ContextOverflow,
+    Exhausted,
+    InvalidArgument,
+    Misconfigured,
+    NotFound,
+    Unavailable,
+)
 from aios.abi.messages import Message, Usage
 from aios.drivers.clock import Clock
 from aios.drivers.limits import RateLimits
@@ -18,6 +26,13 @@ from aios.kernel.cores.gate import Gate
 
 RATE_S = 10.0
 """Over which the tokens a second of a core are smoothed."""
+
+_CHARS_PER_TOKEN = 3.0
+"""Until a core has told something: rather too many tokens than too few."""
+_LEARNT = 0.2
+"""How much the newest prompt counts."""
+_SHRUNK = 0.75
+"""Of what was refused: is tried next, where an endpoint tells no numbers."""
 
 LASTING = (Exhausted, Misconfigured)
 """Faults of a core that somebody has to mend."""
@@ -37,6 +52,7 @@ class Core:
     __slots__ = (
         "_rate",
         "_rated_at",
+        "chars_per_token",
         "config",
         "counts_tokens",
         "driver",
@@ -69,6 +85,8 @@ class Core:
         )
         self.counts_tokens = True
         """Whether its driver can tell what a prompt takes, and so cuts an answer to what is left."""
+        self.chars_per_token = _CHARS_PER_TOKEN
+        """Of its prompts, learnt from what it told of them."""
         self.goes_on = True
         """Whether its endpoint has never refused to go on with a partial answer."""
         self.silent_since: float | None = None
@@ -86,6 +104,24 @@ class Core:
     def narrows_window(self) -> bool:
         """Whether the window is not the driver's own, so that the driver does not refuse what is too long."""
         return self.window != self.driver.window
+
+    def read(self, num_chars: int, num_tokens: int) -> None:
+        """It told how many tokens so many characters of a prompt were."""
+        if num_tokens > 0:
+            seen = min(max(num_chars / num_tokens, 0.5), 20.0)
+            self.chars_per_token += _LEARNT * (seen - self.chars_per_token)
+
+    def overflowed(self, num_chars: int, error: ContextOverflow) -> None:
+        """It refused a prompt of so many characters as too long: learn what it told, or guess less."""
+        num_tokens = error.num_tokens or math.ceil(num_chars / self.chars_per_token)
+        if error.num_tokens:
+            self.chars_per_token = min(self.chars_per_token, max(0.5, num_chars / num_tokens))
+        if error.window:
+            self.window = min(self.window or error.window, error.window)
+        elif not self.window:
+            self.window = max(1, int(_SHRUNK * num_tokens))
+        elif not error.num_tokens:
+            self.chars_per_token = max(0.5, _SHRUNK * self.chars_per_token)
 
     def answered(self, usage: Usage, now: float) -> None:
         """A generation ended well there, `usage` being its tokens."""

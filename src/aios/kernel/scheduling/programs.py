@@ -45,17 +45,17 @@ class Programs:
         program = self._program_of(process, now)
         said, given = call.hints, process.hints
         if isinstance(call, LlmGenerate):
-            num_chars = _num_chars(call.messages, call.tools)
+            size = num_chars(call.messages, call.tools)
             limit, width = call.sampling.max_tokens, call.sampling.width
             max_out = (limit or round(2 * self._out_tokens)) * width
             lengths = self.answers.lengths(program.agent, call.model, limit)
             limit = limit and limit * width
         else:
-            num_chars = sum(map(len, call.texts))
+            size = sum(map(len, call.texts))
             limit = max_out = 0
             lengths = Lengths()
-        num_in = round(num_chars / self._chars_per_token) + 1
-        demand = Demand(program, num_chars, num_in, max_out, limit, lengths)
+        num_in = round(size / self._chars_per_token) + 1
+        demand = Demand(program, size, num_in, max_out, limit, lengths)
         # The operator may have all, and has what everybody has unless it says so.
         demand.band = _band(said if process.is_operator and said.band else given)
         demand.band = max(demand.band, _band(said))
@@ -150,7 +150,7 @@ class Programs:
     def _learn(self, task: Task, usage: Usage) -> None:
         demand = task.demand
         assert demand is not None
-        if task.num_prompts == 1:
+        if task.num_prompts == 1 and task.fitted is None:
             seen = demand.num_chars / usage.prompt_tokens
             self._chars_per_token += 0.05 * (min(max(seen, 0.5), 20.0) - self._chars_per_token)
         self._out_tokens += 0.05 * (usage.completion_tokens - self._out_tokens)
@@ -168,7 +168,8 @@ _PROPERTY_CHARS = 60
 """What a parameter of a tool takes in a prompt, about: looking at each would cost more than it tells."""
 
 
-def _num_chars(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> int:
+def num_chars(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> int:
+    """Characters of a prompt."""
     found = 0
     for message in messages:
         content = message.content
