@@ -40,7 +40,7 @@ def put(
 
     async def work() -> None:
         async with open_kernel(settings_of(context)) as kernel:
-            with _readable():
+            with readable():
                 entry = await kernel.storage.put(
                     path or file.name,
                     file,
@@ -77,7 +77,7 @@ def get(
 
     async def work() -> None:
         async with open_kernel(settings_of(context)) as kernel:
-            with _readable():
+            with readable():
                 found = await kernel.storage.get(
                     path, target, version=version, owner=owner, on_progress=_progress
                 )
@@ -136,7 +136,7 @@ def _day(seconds: float) -> str:
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
+def readable() -> Iterator[None]:
     """A file of this machine that can't be used is told in one line, too."""
     try:
         yield

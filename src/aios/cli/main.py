@@ -15,6 +15,7 @@ from aios.cli import (
     explain,
     files,
     fsck,
+    ingest,
     process,
     run,
     serve,
@@ -93,6 +94,7 @@ app.command()(process.resume)
 app.command()(files.ls)
 app.command()(files.put)
 app.command()(files.get)
+app.command()(ingest.ingest)
 app.command()(call.call)
 app.command()(approve.approve)
 app.command()(fsck.fsck)

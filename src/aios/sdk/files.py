@@ -42,23 +42,47 @@ class Files(Storage):
         where the file cannot be read; nothing is left of what had come by then.
         """
         with await asyncio.to_thread(_reading, file) as opened:
-            upload = await self.upload(path, owner=owner)
-            try:
-                size = await self._send(upload.id, opened, on_progress)
-                return await self.commit(
-                    upload.id,
-                    path,
-                    size,
-                    label=label,
-                    source=source,
-                    if_version=if_version,
-                    lock=lock,
-                    owner=owner,
-                )
-            except BaseException:
-                with suppress(AiosError):  # It ends by itself in a day.
-                    await self.abort(upload.id)
-                raise
+            return await self.put_opened(
+                path,
+                opened,
+                label=label,
+                source=source,
+                if_version=if_version,
+                lock=lock,
+                owner=owner,
+                on_progress=on_progress,
+            )
+
+    async def put_opened(
+        self,
+        path: str,
+        opened: BinaryIO,
+        *,
+        label: sc.Label = "trusted",
+        source: str = "",
+        if_version: int | None = None,
+        lock: int | None = None,
+        owner: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> sc.FileEntry:
+        """As `put`, of a file that is open, from where it stands; it stays open."""
+        upload = await self.upload(path, owner=owner)
+        try:
+            size = await self._send(upload.id, opened, on_progress)
+            return await self.commit(
+                upload.id,
+                path,
+                size,
+                label=label,
+                source=source,
+                if_version=if_version,
+                lock=lock,
+                owner=owner,
+            )
+        except BaseException:
+            with suppress(AiosError):  # It ends by itself in a day.
+                await self.abort(upload.id)
+            raise
 
     async def get(
         self,
