@@ -35,16 +35,27 @@ _OVERFLOW = re.compile(
     r"|too many tokens|token count .{0,40}exceeds",
     re.IGNORECASE,
 )
-_WINDOW = re.compile(
-    r"(?:maximum context length (?:is|of)|number of tokens allowed"
-    r"|context (?:length|window|size|limit)\D{0,40}|tokens >|\d >) ?\(?([\d,]{3,})",
-    re.IGNORECASE,
-)
-_PROMPT = re.compile(
-    r"\(([\d,]+) in the messages|resulted in ([\d,]+)|too long: ([\d,]+)|token count \(?([\d,]+)"
-    r"|requested ([\d,]+)|limit: ([\d,]+) \+",
-    re.IGNORECASE,
-)
+_WINDOW = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"> ?([\d,]{3,})",
+        r"maximum context length (?:is|of) ([\d,]{3,})",
+        r"tokens allowed \(?([\d,]{3,})",
+        r"context (?:length|window|size|limit)\D{0,40}([\d,]{3,})",
+    )
+]
+_PROMPT = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"\(([\d,]+) in the messages",
+        r"resulted in ([\d,]+)",
+        r"too long: ([\d,]+)",
+        r"token count \(?([\d,]+)",
+        r"limit: ([\d,]+) \+",
+        r"requested ([\d,]+)",
+    )
+]
+"""How endpoints tell of their window, and of the prompt that was too long: the surest first."""
 _EXHAUSTED_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "billing_error"}
 _EXHAUSTED = re.compile(
     r"credit balance|(insufficient|not enough|out of) (balance|credit|funds|quota)|billing hard limit"
@@ -184,10 +195,9 @@ def _overflow(said: str) -> ContextOverflow:
     return error
 
 
-def _number(pattern: re.Pattern[str], said: str) -> int:
-    found = pattern.search(said)
-    digits = "" if found is None else next(filter(None, found.groups()), "").replace(",", "")
-    return int(digits or 0)
+def _number(patterns: list[re.Pattern[str]], said: str) -> int:
+    found = next(filter(None, (pattern.search(said) for pattern in patterns)), None)
+    return 0 if found is None else int(found[1].replace(",", "") or 0)
 
 
 def _is_overflow(told: _Told) -> bool:

@@ -21,8 +21,8 @@ MAX_SUMMARY = 512
 _LEAST_PIECE = 16
 """Characters of a message that are not parted any more."""
 _TASK = (
-    "Sum up the conversation that you are given, for somebody who goes on with it: what was asked, found, "
-    "decided and done, names and numbers as they are, what is still open. Only the summary."
+    "Sum up this conversation for who goes on with it: what was asked, found and decided, names and numbers, "
+    "what is open."
 )
 _BEFORE = "Summary of what was said before:\n"
 
@@ -97,9 +97,12 @@ class Fitting:
         if await self._count(self._messages) <= self._room or not self._turns:
             return await self.drop()
         num_summary = min(MAX_SUMMARY, max(1, self._room // 4))
-        num_turns = await self._least_turns(self._room - num_summary, (Message("user", _BEFORE),))
+        instead = (Message("user", _BEFORE),)
+        num_turns = await self._least_turns(self._room - num_summary, instead)
         dropped = self._dropped(max(1, num_turns))
-        told = [self._messages[place] for place in dropped]
+        # Nothing is written in vain.
+        await self._check(self._without(dropped, min(dropped), instead))
+        told = [self._messages[place] for place in sorted(dropped)]
         summary = await self._summary([_told(message) for message in told], num_summary, write, count)
         place = min(dropped)
         kept = self._without(dropped, place, (Message("user", _BEFORE + summary),))

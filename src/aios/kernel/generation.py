@@ -197,9 +197,13 @@ class Generations:
 
     async def _count(self, core: Core, tools: Sequence[ToolSpec], messages: Sequence[Message]) -> int:
         """The tokens of a prompt; estimated where its driver cannot tell."""
-        if core.counts_tokens:
+        size = num_chars(messages, tools)
+        if not core.counts_tokens:
+            return ceil(size / core.chars_per_token) + _OF_A_MESSAGE * len(messages)
+        try:
             return await core.driver.num_prompt_tokens(messages, tools) or 0
-        return ceil(num_chars(messages, tools) / core.chars_per_token) + _OF_A_MESSAGE * len(messages)
+        except ContextOverflow:
+            return max(size, core.window)  # So long that it was not even counted.
 
     async def _write(self, task: Task, core: Core, messages: Sequence[Message], max_tokens: int) -> str:
         """What a core answers for a task besides its answer; the task's payers pay for it."""

@@ -31,6 +31,8 @@ _CHARS_PER_TOKEN = 3.0
 """Until a core has told something: rather too many tokens than too few."""
 _LEARNT = 0.2
 """How much the newest prompt counts."""
+_CAUTION = 0.98
+"""Of what an endpoint told of one prompt: the next one is another."""
 _SHRUNK = 0.75
 """Of what was refused: is tried next, where an endpoint tells no numbers."""
 
@@ -115,7 +117,7 @@ class Core:
         """It refused a prompt of so many characters as too long: learn what it told, or guess less."""
         num_tokens = error.num_tokens or math.ceil(num_chars / self.chars_per_token)
         if error.num_tokens:
-            self.chars_per_token = min(self.chars_per_token, max(0.5, num_chars / num_tokens))
+            self.chars_per_token = max(0.5, _CAUTION * num_chars / num_tokens)
         if error.window:
             self.window = min(self.window or error.window, error.window)
         elif not self.window:
