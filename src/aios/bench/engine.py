@@ -6,6 +6,7 @@ engine does. Which tokens are fed is drawn from a seed, so that no answer ends e
 change the time.
 """
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,8 +28,18 @@ CONTEXT = (100, 500)
 
 
 def run(quick: bool, folder: Path = EMBEDDED_MODEL) -> dict[str, Any]:
-    """Rows and goals. `errors.Unavailable` where `folder` has no model."""
-    return measured_apart(__name__, folder, quick)
+    """Rows and goals. `errors.Unavailable` where `folder` has no model.
+
+    Where torch and transformers are installed, transformers' own `generate` is measured beside ours.
+    """
+    from aios.drivers.models.huggingface import missing
+
+    alone = measured_apart(__name__, folder, quick)
+    if absent := missing():
+        print(f"engine: no side by side with transformers' generate: {absent}", file=sys.stderr, flush=True)
+        return alone
+    beside = measured_apart("aios.bench.beside", folder, quick)
+    return {"rows": alone["rows"] + beside["rows"], "goals": alone["goals"] | beside["goals"]}
 
 
 def measure(folder: Path, quick: bool, seed: int = 0) -> dict[str, Any]:

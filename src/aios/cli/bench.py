@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 BENCHES = {
     "overhead": "system calls a second in process, over the socket, over HTTP, chat calls through the kernel",
-    "engine": "tokens a second of the embedded core at batch 1, 8, 64, beside the matrix products alone",
+    "engine": "tokens a second at batch 1, 8, 64, beside the matrix products alone and transformers",
+    "context": "10,000 interrupted generations, what an interruption costs, and a kernel that is killed",
+    "cache": "how much of prompts the prefix cache finds, beside an endless one and beside Belady's",
     "constrained": "2,000 answers by JSON Schemas and tool calls: share that fit, speed beside free text",
     "scale": "50 to 10,000 agents in one process: wall time, time per agent, memory",
     "memory": "how small histories are, and who leaves memory first; how fast notes are, and whether found",
@@ -91,6 +93,15 @@ def _measure(name: str, quick: bool, seed: int, failures: Path | None) -> "Resul
             from aios.bench.report import as_result
 
             return as_result(engine.run(quick))
+        case "context":
+            from aios.bench import context
+
+            return context.run(quick, seed, _say)
+        case "cache":
+            from aios.bench import cache
+            from aios.bench.report import as_result
+
+            return as_result(cache.run(quick, seed))
         case "constrained":
             from aios.bench import constrained
             from aios.bench.report import as_result
