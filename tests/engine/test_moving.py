@@ -61,12 +61,20 @@ class Lives:
     async def operate(self, call: sc.SystemCall) -> Any:
         return await self.kernel.trap(self.kernel.operator_token, call)
 
-    def ask(self, number: int, **options: Any) -> "asyncio.Task[Any]":
-        async def ask() -> sc.Reply:
-            spawned = await self.operate(sc.ProcessSpawn(agent="agent"))
-            return await self.kernel.trap(spawned.token, question(number), **options)
+    async def begin(
+        self, *numbers: int, emit: "Callable[[int], Callable[[Delta], None]] | None" = None
+    ) -> "list[asyncio.Task[Any]]":
+        """Ask these questions at the same moment; `emit` gives what takes the answer's pieces."""
+        tokens = [(await self.operate(sc.ProcessSpawn(agent="agent"))).token for _ in numbers]
 
-        return asyncio.create_task(ask())
+        async def ask(number: int, token: str) -> sc.Reply:
+            return await self.kernel.trap(token, question(number), emit=emit(number) if emit else None)
+
+        return [asyncio.create_task(ask(*one)) for one in zip(numbers, tokens, strict=True)]
+
+    async def ask(self, number: int) -> Any:
+        (asked,) = await self.begin(number)
+        return await asked
 
     def core(self, name: str) -> sc.CoreEntry:
         return next(core for core in self.kernel.cores() if core.name == name)
@@ -122,7 +130,7 @@ async def test_a_drained_core_hands_over_what_it_runs(
 
             return one
 
-        asked = [lives.ask(number, emit=emit(number)) for number in range(6)]
+        asked = await lives.begin(*range(6), emit=emit)
         await begun.wait()
         await lives.operate(sc.CoreDrain(core="a"))
         answers = await asyncio.gather(*asked)
@@ -142,7 +150,7 @@ async def test_what_waits_to_go_on_there_goes_on_elsewhere(
     tmp_path: Path, model_folder: Path, alone: dict[int, str]
 ) -> None:
     async with living(tmp_path, model_folder, "a", "b", quantum=4) as lives:
-        asked = [lives.ask(number) for number in range(6)]
+        asked = await lives.begin(*range(6))
         await lives.switched.wait()
         await lives.operate(sc.CoreDrain(core="a"))
         answers = await asyncio.gather(*asked)
@@ -154,11 +162,11 @@ async def test_without_another_core_it_ends_what_it_began(
     tmp_path: Path, model_folder: Path, alone: dict[int, str]
 ) -> None:
     async with living(tmp_path, model_folder, "a", quantum=4) as lives:
-        asked = [lives.ask(number) for number in range(4)]
+        asked = await lives.begin(*range(4))
         await lives.switched.wait()
         await lives.operate(sc.CoreDrain(core="a"))
         begun = set(lives.begun)
-        late = lives.ask(4)
+        (late,) = await lives.begin(4)
         await lives.all_ended(begun)
         assert lives.begun - begun == set() != begun, "it takes no new calls"
         assert not late.done()
@@ -180,7 +188,7 @@ async def test_a_core_that_fails_hands_over_what_waits_there(
     tmp_path: Path, model_folder: Path, alone: dict[int, str]
 ) -> None:
     async with living(tmp_path, model_folder, "a", "b", quantum=4) as lives:
-        asked = [lives.ask(number) for number in range(6)]
+        asked = await lives.begin(*range(6))
         await lives.switched.wait()
         lives.drivers["a"].fails = True
         answers = await asyncio.gather(*asked)

@@ -45,8 +45,13 @@ class Lives:
         assert isinstance(answer, sc.LlmAnswer)
         return answer
 
-    async def ask_all(self, count: int, **options: Any) -> list[sc.LlmAnswer]:
-        return await asyncio.gather(*(self.ask(number, **options) for number in range(count)))
+    async def begin(self, count: int) -> "list[asyncio.Task[sc.LlmAnswer]]":
+        """Ask as many questions at the same moment."""
+        tokens = [await self.spawn() for _ in range(count)]
+        return [asyncio.create_task(self.ask(number, token)) for number, token in enumerate(tokens)]
+
+    async def ask_all(self, count: int) -> list[sc.LlmAnswer]:
+        return await asyncio.gather(*await self.begin(count))
 
 
 def question(number: int) -> sc.LlmGenerate:
@@ -138,7 +143,9 @@ async def test_who_is_never_interrupted_shares_a_core_call_by_call(tmp_path: Pat
 async def test_a_stream_has_nothing_twice(tmp_path: Path) -> None:
     async with living(tmp_path, "exact") as lives:
         streams: list[list[Delta]] = [[], [], []]
-        answers = await asyncio.gather(*(lives.ask(n, emit=streams[n].append) for n in range(3)))
+        tokens = [await lives.spawn() for _ in range(3)]
+        asked = (lives.ask(n, tokens[n], emit=streams[n].append) for n in range(3))
+        answers = await asyncio.gather(*asked)
         assert ["".join(delta.text for delta in one) for one in streams] == [one.text for one in answers]
         assert sum(one.num_switches for one in answers) > 3
 
@@ -147,14 +154,15 @@ async def test_an_endpoint_without_room_delays_what_goes_on(tmp_path: Path) -> N
     """Also where a part was delivered already: that is in the snapshot."""
     async with living(tmp_path, "exact") as lives:
         stream: list[Delta] = []
-        other = asyncio.create_task(lives.ask(1))
+        token, others = await lives.spawn(), await lives.spawn()
+        other = asyncio.create_task(lives.ask(1, others))
 
         def emit(delta: Delta) -> None:
             stream.append(delta)
             if len(stream) == 4:
                 lives.upstreams[0].scripts_first += [BUSY, Script(status=0, ending="reset"), BUSY]
 
-        answer = await lives.ask(0, emit=emit)
+        answer = await lives.ask(0, token, emit=emit)
         assert answer.text == "".join(delta.text for delta in stream) == (await alone(1))[0]
         assert answer.num_switches > 0
         assert (await other).text == (await alone(2))[1]
@@ -173,7 +181,8 @@ async def test_a_core_that_refuses_to_go_on_is_not_interrupted_again(tmp_path: P
 async def test_who_has_seen_a_part_learns_that_it_does_not_go_on(tmp_path: Path) -> None:
     async with living(tmp_path, "exact") as lives:
         lives.upstreams[0].way = "none"
-        asked = [lives.ask(number, emit=lambda delta: None) for number in range(3)]
+        tokens = [await lives.spawn() for _ in range(3)]
+        asked = (lives.ask(number, token, emit=lambda delta: None) for number, token in enumerate(tokens))
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
         failed = [one for one in outcomes if isinstance(one, errors.Unavailable)]
         assert failed
@@ -182,7 +191,7 @@ async def test_who_has_seen_a_part_learns_that_it_does_not_go_on(tmp_path: Path)
 
 async def test_a_drained_core_hands_its_texts_over(tmp_path: Path) -> None:
     async with living(tmp_path, "exact", "prefill") as lives:
-        asked = [asyncio.create_task(lives.ask(number)) for number in range(4)]
+        asked = await lives.begin(4)
         await lives.has_interrupted.wait()
         await lives.kernel.trap(lives.kernel.operator_token, sc.CoreDrain(core="core0"))
         num_asked = len(lives.upstreams[0].asked)
@@ -204,7 +213,7 @@ async def test_usage_adds_up_and_is_paid(tmp_path: Path) -> None:
 async def test_what_a_budget_pays_is_not_read_twice(tmp_path: Path) -> None:
     async with living(tmp_path, "exact") as lives:
         rich = await lives.spawn(budget=sc.Budget(tokens=10_000))
-        others = [asyncio.create_task(lives.ask(number)) for number in range(1, 6)]
+        others = await lives.begin(5)
         answer = await lives.ask(0, rich)
         assert answer.num_switches == 0
         assert sum([(await other).num_switches for other in others]) > 0
@@ -222,7 +231,7 @@ async def test_rates_count_each_slice_once(tmp_path: Path) -> None:
 async def test_cancelling_one_that_goes_on_frees_its_connection(tmp_path: Path) -> None:
     async with living(tmp_path, "exact") as lives:
         upstream = lives.upstreams[0]
-        asking, other = (asyncio.create_task(lives.ask(number)) for number in (0, 1))
+        asking, other = await lives.begin(2)
         await lives.has_interrupted.wait()
         upstream.scripts_first += [Script(_begun(upstream), headers=SSE, ending="hang")]
         await upstream.has_begun.wait()
@@ -241,8 +250,7 @@ def _begun(upstream: ContinuingUpstream) -> tuple[bytes, ...]:
 
 async def test_a_snapshot_of_an_ended_agent_is_forgotten(tmp_path: Path) -> None:
     async with living(tmp_path, "exact") as lives:
-        tokens = [await lives.spawn() for _ in range(3)]
-        asked = [asyncio.create_task(lives.ask(number, token)) for number, token in enumerate(tokens)]
+        asked = await lives.begin(3)
         await lives.has_interrupted.wait()
         pids = [
             entry.pid
