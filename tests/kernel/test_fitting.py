@@ -201,6 +201,6 @@ def test_a_summary_that_fails_fails_the_call() -> None:
         raise Unavailable("the core failed")
 
     with pytest.raises(Unavailable):
-        asyncio.run(Fitting(TALK, 12, 2, count).summarise(fail, plain))
+        asyncio.run(Fitting(TALK, 18, 4, count).summarise(fail, plain))
     with pytest.raises(ContextOverflow, match="empty"):
         summarise(TALK, 18, Writer("  "))
