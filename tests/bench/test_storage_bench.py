@@ -6,14 +6,20 @@ from aios.bench.storage import Pace
 
 def test_every_goal_is_measured_beside_its_bound(monkeypatch):
     monkeypatch.setattr(storage, "AGENTS", 3)
-    monkeypatch.setattr(storage, "QUICK", Pace(1, 0.01, 2, (20, 40), 30))
+    monkeypatch.setattr(storage, "QUICK", Pace(1, 0.01, 2, (20, 40), 30, 40, 5))
     told = []
     result = storage.run(True, 0, told.append)
     assert [row["what"] for row in result.rows] == [
         *("3 agents, new files", "3 agents, files overwritten", "3 agents, files appended to"),
         *("20 files", "40 files"),
+        *(
+            "of 40 files, asked by their words",
+            "of 40 files, asked misspelt",
+            "of 40 files, asked in other words",
+        ),
     ]
-    assert all(row["per s"] > 0 for row in result.rows)
+    assert all(row["per s"] > 0 for row in result.rows[:5])
+    assert result.rows[5]["keyword 5/10"] == "1.00 / 1.00"
     assert {key: goal.quick for key, goal in result.goals.items()} == {
         "storage.writes_per_second": True,
         "storage.startup_seconds": True,

@@ -3,8 +3,8 @@
 Fifty agents write through the SDK into a kernel in this process. The floor is as many writers of bare rows of
 the same size over the same store code, in the same run and in turn with them. What grows with the files is
 one agent's tree beside a million notes: time, memory, disk, and how long a kernel takes to be ready over it.
-The machine may be paused from outside: the column `paused` says how much it was, and `cpu µs` what a write
-takes of a processor, which depends less on that.
+Last, whether the right file is found. The machine may be paused from outside: the column `paused` says how
+much it was, and `cpu µs` what a write takes of a processor, which depends less on that.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from aios.bench.floor import bare_rows
 from aios.bench.idle import resident_bytes
 from aios.bench.pauses import Pauses
 from aios.bench.peer import kernel_at_once
+from aios.bench.recall import recall
 from aios.bench.report import Goal, Progress, Result, Spread, spread
 from aios.bench.slices import Call, quieter_half, rates
 from aios.kernel.kernel import Kernel
@@ -53,10 +54,14 @@ class Pace(Struct, frozen=True):
     sizes: tuple[int, ...]
     """Files at which growth is looked at."""
     num_notes: int
+    num_found: int
+    """Files among which one is looked for,"""
+    num_questions: int
+    """and how often."""
 
 
-QUICK = Pace(slices=4, span_s=0.3, cpu_rounds=12, sizes=(500, 2_000), num_notes=2_000)
-FULL = Pace(slices=24, span_s=0.5, cpu_rounds=60, sizes=(1_000, 10_000, 30_000, 100_000), num_notes=1_000_000)
+QUICK = Pace(4, 0.3, 12, (500, 2_000), 2_000, num_found=500, num_questions=30)
+FULL = Pace(24, 0.5, 60, (1_000, 10_000, 30_000, 100_000), 1_000_000, num_found=20_000, num_questions=100)
 
 
 def run(quick: bool, seed: int, progress: Progress) -> Result:
@@ -68,7 +73,8 @@ async def _measure(pace: Pace, quick: bool, seed: int, progress: Progress) -> Re
     words = _words(seed)
     speed = await _speed(pace, words, pauses, progress)
     growth = await _growth(pace, words, pauses, progress)
-    rows = [*speed, *growth]
+    found = await _found(pace, words, seed, progress)
+    rows = [*speed, *growth, *found]
     for row in rows:
         row["paused"] = round(pauses.share, 2)
     goals = {
@@ -76,6 +82,13 @@ async def _measure(pace: Pace, quick: bool, seed: int, progress: Progress) -> Re
         "storage.startup_seconds": Goal(growth[-1]["ready s"], MOST_STARTUP_S, quick),
     }
     return Result(rows, goals)
+
+
+async def _found(pace: Pace, content: Content, seed: int, progress: Progress) -> list[dict[str, Any]]:
+    progress(f"storage: {pace.num_questions} questions about {pace.num_found:,} files, asked in each way")
+    with tempfile.TemporaryDirectory(prefix="aios-storage-") as folder:
+        async with _agents(Path(folder), 1) as calls:
+            return await recall(calls[0], content, seed, pace.num_found, pace.num_questions)
 
 
 def _words(seed: int) -> Content:
