@@ -86,8 +86,20 @@ def question(number: int) -> sc.LlmGenerate:
 
 
 @asynccontextmanager
-async def living(folder: Path, model: Path, *names: str, quantum: int = 1000) -> AsyncIterator[Lives]:
-    drivers = {name: Driver(model, model="tiny", slots=2, inline=True) for name in names}
+async def living(
+    folder: Path, model: Path, *names: str, quantum: int = 1000, disk_bytes: int = 1 << 26
+) -> AsyncIterator[Lives]:
+    drivers = {
+        name: Driver(
+            model,
+            model="tiny",
+            slots=2,
+            snapshot_folder=folder / "snapshots",
+            disk_bytes=disk_bytes,
+            inline=True,
+        )
+        for name in names
+    }
     config = Config(
         data=folder,
         cores=tuple(CoreConfig(name=name, slots=2) for name in names),
@@ -115,10 +127,11 @@ async def alone(model_folder: Path) -> dict[int, str]:
     return found
 
 
+@pytest.mark.parametrize("disk_bytes", [1 << 26, 0])
 async def test_a_drained_core_hands_over_what_it_runs(
-    tmp_path: Path, model_folder: Path, alone: dict[int, str]
+    tmp_path: Path, model_folder: Path, alone: dict[int, str], disk_bytes: int
 ) -> None:
-    async with living(tmp_path, model_folder, "a", "b") as lives:
+    async with living(tmp_path, model_folder, "a", "b", disk_bytes=disk_bytes) as lives:
         begun = asyncio.Event()
         streams: list[list[Delta]] = [[] for _ in range(6)]
 
@@ -140,6 +153,10 @@ async def test_a_drained_core_hands_over_what_it_runs(
         assert moved
         assert {one.core for one in moved} == {"b"}
         assert (lives.core("a").running, lives.core("a").draining) == (0, True)
+        found = lives.drivers["b"].statistics()
+        through_disk = len(moved) if disk_bytes else 0
+        assert (found.restored, found.replays) == (through_disk, len(moved) - through_disk)
+        assert lives.drivers["a"].statistics().snapshots == 0
 
 
 def text(stream: list[Delta]) -> str:

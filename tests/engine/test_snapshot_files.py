@@ -109,7 +109,7 @@ def test_a_run_moves_to_the_engine_of_another_core(place: Place, job: Generation
     expected = finished(to_the_end(place.engine(), job))
     first, second = place.engine(), place.engine()
     shown, snapshot = parked(first, job, 12)
-    first.obey(Export(snapshot.handle))
+    first.obey(Export(0, snapshot.handle))
     assert first.statistics().snapshots == 0
     events = to_the_end(second, job, snapshot)
     assert shown + text(events) == expected.text == finished(events).text
@@ -215,7 +215,7 @@ def test_a_full_disk_loses_nothing_but_time(place: Place, monkeypatch: pytest.Mo
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    engine.obey(Export(snapshot.handle))
+    engine.obey(Export(0, snapshot.handle))
     assert place.files() == []
     assert "No space left" in engine.statistics().last_moved
     assert finished(to_the_end(engine, JOB, snapshot)).text == expected.text

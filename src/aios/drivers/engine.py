@@ -141,8 +141,9 @@ class Engine:
                 self._cancel(run)
             case Drop(handle):
                 self._snapshots.drop(handle)
-            case Export(handle):
+            case Export(run, handle):
                 self._snapshots.export(handle)
+                return [Counted(run, 0)]
             case Load():
                 return [Failed(0, InvalidArgument("a model is loaded already").to_reply())]
             case _:

@@ -77,8 +77,12 @@ class Drop(Struct, frozen=True, tag=True):
 
 
 class Export(Struct, frozen=True, tag=True):
-    """Write a snapshot to disk, where the engine of another core of the same model finds it."""
+    """Write a snapshot to disk, where the engine of another core of the same model finds it, and forget it.
 
+    Answered by `Counted` once it lies there, or could not be brought there.
+    """
+
+    run: int
     handle: str
 
 

@@ -126,10 +126,13 @@ class SnapshotStore:
             self._files.drop(name)
 
     def export(self, handle: str) -> None:
-        """Write a run to disk, where the engine of another core finds it."""
+        """Have a run on disk, where the engine of another core finds it, and no longer here."""
+        if self._on_disk.pop(handle, None) is not None:
+            return
         run = self._kept.get(handle)
-        if run is not None and self._write(run):
-            self.drop(handle)
+        if run is not None and self._files is not None:
+            self._write(run)
+        self.drop(handle)
 
     def save(self) -> None:
         """Write all that shall outlive this engine to disk."""

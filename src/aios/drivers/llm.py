@@ -145,6 +145,15 @@ class LLMDriver(Protocol):
 
 
 @runtime_checkable
+class Mover(Protocol):
+    """A driver whose snapshots others of the same model can go on from."""
+
+    async def move_out(self, snapshot: Snapshot) -> None:
+        """Put a snapshot where they find it, and forget it. Where that can't be, they run its job again."""
+        ...
+
+
+@runtime_checkable
 class Embedder(Protocol):
     """A driver whose model can turn texts into vectors, too."""
 

@@ -23,6 +23,7 @@ from aios.drivers.engine_frames import (
     Drop,
     EngineStatistics,
     Event,
+    Export,
     Failed,
     Load,
     Parked,
@@ -151,6 +152,20 @@ class EmbeddedDriver:
 
     def drop(self, snapshot: Snapshot) -> None:
         self._send(Drop(snapshot.handle))
+
+    async def move_out(self, snapshot: Snapshot) -> None:
+        """See `Mover`."""
+        link = self._link
+        if link is None:
+            return
+        run_id = next(self._ids)
+        flight = self._take_off(run_id, lambda delta: None, lambda num_tokens: False)
+        try:
+            link.send(Export(run_id, snapshot.handle))
+            with suppress(AiosError):  # It died, and its snapshots with it.
+                await flight.done
+        finally:
+            del self._flights[run_id]
 
     async def num_prompt_tokens(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> int | None:
         link = await self._ready_link()

@@ -41,29 +41,18 @@ class ContextManager:
         """What is kept of the task; None when any core can start it."""
         return self._kept.get(task)
 
-    def take(self, task: int, core: str) -> Snapshot | None:
-        """The task's snapshot, to go on from at `core`: it is used once, and no longer kept here.
-
-        The core that made it forgets it, where that is another.
-        """
-        kept = self._release(task)
-        if kept is None:
-            return None
-        if kept.core != core:
-            kept.drop(kept.snapshot)
-        return kept.snapshot
-
-    def drop(self, task: int) -> None:
-        """Forget a task's snapshot, if it has one."""
-        kept = self._release(task)
-        if kept is not None:
-            kept.drop(kept.snapshot)
-
-    def _release(self, task: int) -> Kept | None:
+    def take(self, task: int) -> Kept | None:
+        """The task's snapshot, to go on from: it is used once, and no longer kept here."""
         kept = self._kept.pop(task, None)
         if kept is not None:
             self.num_bytes -= kept.snapshot.num_bytes
         return kept
+
+    def drop(self, task: int) -> None:
+        """Forget a task's snapshot, if it has one."""
+        kept = self.take(task)
+        if kept is not None:
+            kept.drop(kept.snapshot)
 
     def check(self, tasks: set[int]) -> None:
         """Assert that what is kept belongs to `tasks`, those that live."""

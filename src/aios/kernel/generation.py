@@ -23,7 +23,7 @@ from aios.abi.errors import (
 from aios.abi.messages import Delta, Message, Sampling, ToolSpec, Usage
 from aios.abi.syscalls import Embeddings, Fit, Fitted, LlmAnswer, LlmEmbed, LlmGenerate
 from aios.drivers.clock import Clock
-from aios.drivers.llm import Embedder, Finished, Generation, Preempted
+from aios.drivers.llm import Embedder, Finished, Generation, Mover, Preempted, Snapshot
 from aios.kernel.context import ContextManager, fit
 from aios.kernel.cores.core import Core, Cores
 from aios.kernel.effects import Effects
@@ -117,7 +117,7 @@ class Generations:
 
     async def _go_on(self, task: Task, core: Core, job: Generation) -> Finished | Preempted:
         """One slice. A text that a core fails to go on with is kept, as long as nothing came after it."""
-        resume = self._context.take(task.id, core.name)
+        resume = await self._resumed(task, core)
         had_emitted = task.has_emitted
         if resume is None:
             task.num_prompts = 1
@@ -141,6 +141,18 @@ class Generations:
                 f"core {core.name} refused to go on with its own answer, and is not interrupted any more "
                 f'(continuation = "none" says so from the begin): {error.message}'
             ) from error
+
+    async def _resumed(self, task: Task, core: Core) -> Snapshot | None:
+        """What there is to go on from; another core's is brought to where this one finds it."""
+        kept = self._context.take(task.id)
+        if kept is None:
+            return None
+        driver = self._cores[kept.core].driver
+        if kept.core != core.name and isinstance(driver, Mover):
+            await driver.move_out(kept.snapshot)
+        elif kept.core != core.name:
+            kept.drop(kept.snapshot)
+        return kept.snapshot
 
     async def _embed(self, task: Task, core: Core, call: LlmEmbed) -> Embeddings:
         assert isinstance(core.driver, Embedder)

@@ -120,7 +120,7 @@ class Group:
         if self._random.random() < 0.15:
             case.doings["moved"] += 1
             case.home = 1 - place
-            self._engines[place].obey(Export(snapshot.handle))
+            self._engines[place].obey(Export(0, snapshot.handle))
 
     def _interrupt(self) -> None:
         for run, case in enumerate(self._cases):
