@@ -176,7 +176,7 @@ def test_every_call_is_valid_by_construction(
 ) -> None:
     chat = chats[name]
     answers, num_calls = Answers(chat, 100_000), 0
-    for seed in range(8):
+    for seed in range(6):
         tools = [tool(Random(seed), kind) for kind in ("look_up", "book")]
         schemas = {each.name: each.parameters for each in tools}
         prompt = chat.encode([Message("user", "hello")], tools, "required" if seed % 2 else "book")
@@ -189,7 +189,7 @@ def test_every_call_is_valid_by_construction(
         for call in finished.tool_calls:
             assert jsonschema_rs.is_valid({"type": "object", **schemas[call.name]}, call.arguments)
         num_calls += 1
-    assert num_calls >= (8 if max_tokens == 400 else 4)
+    assert num_calls >= (6 if max_tokens == 400 else 3)
 
 
 @pytest.mark.parametrize("name", ["hermes", "llama"])
@@ -215,8 +215,8 @@ def said(chat: TemplateChat, answer: object, seed: int) -> object:
     while answer.finish_reason is None:
         logits = rng.standard_normal(chat.vocab_size).astype(np.float32) * 3
         logits[silent] = -np.inf
-        answer.add(answer.choose(logits))
-    return answer.finished("m")
+        answer.add(*answer.choose(logits))
+    return answer.choice()
 
 
 def test_parameters_that_can_not_be_bound_are_left_open(chats: dict[str, TemplateChat]) -> None:
