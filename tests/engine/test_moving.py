@@ -221,3 +221,17 @@ async def test_only_the_operator_drains_and_only_cores(tmp_path: Path, model_fol
         for name in ("c", "memory"):
             with pytest.raises(errors.NotFound, match=name):
                 await lives.operate(sc.CoreDrain(core=name))
+
+
+async def test_it_is_explained_where_the_state_of_a_waiting_call_is(
+    tmp_path: Path, model_folder: Path, alone: dict[int, str]
+) -> None:
+    async with living(tmp_path, model_folder, "a", quantum=4) as lives:
+        asked = await lives.begin(*range(6))
+        await lives.switched.wait()
+        processes = (await lives.operate(sc.ProcessList())).processes
+        told = [await lives.operate(sc.CoreExplain(pid=process.pid)) for process in processes]
+        reasons = [call.reason for one in told for call in one.calls if call.state == "waits"]
+        assert any("; its state after 4 tokens on core a is kept in memory" in reason for reason in reasons)
+        await asyncio.gather(*asked)
+        assert not lives.drivers["a"]._moved

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from aios.abi.messages import Beams, Message, Sampling
 from aios.drivers.engine import Engine
-from aios.drivers.engine_frames import Event, Export, Parked, Preempt, Progress, Submit
+from aios.drivers.engine_frames import Event, Export, Moved, Parked, Preempt, Progress, Submit
 from aios.drivers.llm import Finished, Generation, Snapshot
 from aios.drivers.models.chat import ChatFormat
 from aios.drivers.models.decoder import Decoder
@@ -104,6 +104,10 @@ def parked(engine: Engine, job: Generation, steps: int) -> tuple[str, Snapshot]:
     return text(events), event.snapshot
 
 
+def reasons(engine: Engine) -> list[str]:
+    return [event.reason for event in engine.turn([]) if isinstance(event, Moved)]
+
+
 @pytest.mark.parametrize("job", [JOB, SEVERAL, SEARCHED])
 def test_a_run_moves_to_the_engine_of_another_core(place: Place, job: Generation) -> None:
     expected = finished(to_the_end(place.engine(), job))
@@ -123,7 +127,7 @@ def test_what_memory_has_no_room_for_goes_to_disk_and_comes_back(model_folder: P
     shown, snapshot = parked(engine, JOB, 12)
     assert len(place.files()) == 1
     assert engine.statistics().snapshot_bytes == 0
-    assert engine.statistics().last_moved.startswith("swapped: to disk and back ")
+    assert reasons(engine)[0].startswith("swapped: to disk and back ")
     events = to_the_end(engine, JOB, snapshot)
     assert shown + text(events) == finished(events).text
     assert engine.statistics().replays == 0
@@ -135,7 +139,7 @@ def test_what_is_computed_faster_than_read_is_dropped(model_folder: Path, tmp_pa
     engine._pace.took("disk", 1000.0, 1)  # a slow disk
     shown, snapshot = parked(engine, JOB, 12)
     assert place.files() == []
-    assert engine.statistics().last_moved.startswith("dropped: to disk and back ")
+    assert reasons(engine)[0].startswith("dropped: to disk and back ")
     events = to_the_end(engine, JOB, snapshot)
     assert shown + text(events) == finished(events).text
     assert engine.statistics().replays == 1
@@ -206,8 +210,9 @@ def test_another_models_snapshot_is_refused(
 
 def test_a_full_disk_loses_nothing_but_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = finished(to_the_end(place.engine(), JOB))
+    place = Place(place._model, place.folder, snapshot_bytes=0)
     engine = place.engine()
-    _, snapshot = parked(engine, JOB, 9)
+    engine._pace.took("token", 1.0, 1)
     write = Path.write_bytes
 
     def full(path: Path, data: bytes) -> int:
@@ -215,9 +220,9 @@ def test_a_full_disk_loses_nothing_but_time(place: Place, monkeypatch: pytest.Mo
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    engine.obey(Export(0, snapshot.handle))
+    _, snapshot = parked(engine, JOB, 9)
     assert place.files() == []
-    assert "No space left" in engine.statistics().last_moved
+    assert "No space left" in reasons(engine)[0]
     assert finished(to_the_end(engine, JOB, snapshot)).text == expected.text
 
 

@@ -128,6 +128,7 @@ class Engine:
         events: list[Event] = [event for command in commands for event in self.obey(command)]
         if self.is_busy:
             events += self.step()
+        events += self._snapshots.told()
         return [*events, self.statistics()] if events else []
 
     def obey(self, command: Command) -> list[RunEvent]:
@@ -187,7 +188,6 @@ class Engine:
             dropped=self._snapshots.num_dropped,
             restored=self._restored,
             disk_bytes=self._snapshots.disk_bytes,
-            last_moved=self._snapshots.reason,
             last_refused=self._snapshots.refusal,
         )
 

@@ -156,15 +156,20 @@ class EngineStatistics(Struct, frozen=True, tag=True):
     restored: int = 0
     """Runs gone on with from what another engine left on disk."""
     disk_bytes: int = 0
-    last_moved: str = ""
-    """Why the last snapshot that left memory went where it went."""
     last_refused: str = ""
     """Why the last snapshot on disk that could not be used was refused."""
 
 
+class Moved(Struct, frozen=True, tag=True):
+    """A snapshot had to leave memory. `reason` says where it went, and what either way would take."""
+
+    handle: str
+    reason: str
+
+
 Command = Load | Submit | Preempt | Cancel | Drop | Export | Count
 RunEvent = Progress | Parked | Failed | Counted
-Event = Ready | RunEvent | EngineStatistics
+Event = Ready | RunEvent | EngineStatistics | Moved
 
 _encoder = msgspec.json.Encoder()
 _commands = msgspec.json.Decoder(Command)

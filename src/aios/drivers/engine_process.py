@@ -20,6 +20,7 @@ from aios.drivers.engine_frames import (
     Event,
     Failed,
     Load,
+    Moved,
     Ready,
     decode_command,
     frame,
@@ -80,7 +81,7 @@ def _framed_alone(engine: "Engine", event: Event) -> bytes:
     try:
         return frame([event])
     except InvalidArgument as error:
-        assert not isinstance(event, Ready | EngineStatistics)
+        assert not isinstance(event, Ready | EngineStatistics | Moved)
         engine.obey(Cancel(event.run))
         refused = InvalidArgument(f"the answer can't be sent: {error}")
         return frame([Failed(event.run, refused.to_reply())])

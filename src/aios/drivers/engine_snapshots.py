@@ -14,6 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from aios.abi.errors import AiosError
+from aios.drivers.engine_frames import Moved
 from aios.drivers.engine_runs import Run
 from aios.drivers.llm import Generation, Snapshot
 from aios.drivers.models.kv_row import BLOCK
@@ -64,8 +65,8 @@ class SnapshotStore:
         self.num_swapped = self.num_dropped = 0
         self.refusal = ""
         """Why the last file could not be used; empty where none was refused."""
-        self.reason = ""
-        """Why the last run that had to leave memory went where it went."""
+        self._reason = ""
+        self._moved: list[Moved] = []
 
     def __len__(self) -> int:
         return len(self._kept) + len(self._on_disk)
@@ -140,6 +141,11 @@ class SnapshotStore:
             if run.job.is_kept:
                 self._write(run)
 
+    def told(self) -> list[Moved]:
+        """What had to leave memory since this was last asked, and why it went where it went."""
+        moved, self._moved = self._moved, []
+        return moved
+
     def check(self) -> None:
         """The sums are what they say."""
         assert self._tail_bytes == sum(map(_tail_bytes, self._kept.values()))
@@ -155,18 +161,19 @@ class SnapshotStore:
         else:
             self.drop(handle)
             self.num_dropped += 1
+        self._moved.append(Moved(handle, self._reason))
 
     def _is_worth_writing(self, run: Run) -> bool:
         """Whether writing and reading takes less time than computing again."""
         if self._files is None:
-            self.reason = "dropped: there is no disk for snapshots"
+            self._reason = "dropped: there is no disk for snapshots"
             return False
         num_bytes = _tail_bytes(run) + sum(node.num_bytes for node in run.nodes)
         swap_s = 2 * (self._pace.seconds("disk", num_bytes) or 0.0)
         prompt_s = self._pace.seconds("prompt", len(run.prompt)) or 0.0
         again_s = prompt_s + (self._pace.seconds("token", run.branches.num_tokens) or 0.0)
         said = f"to disk and back {swap_s * 1e3:.1f} ms, computing it again {again_s * 1e3:.1f} ms"
-        self.reason = f"{'swapped' if swap_s <= again_s else 'dropped'}: {said}"
+        self._reason = f"{'swapped' if swap_s <= again_s else 'dropped'}: {said}"
         return swap_s <= again_s
 
     def _write(self, run: Run) -> bool:
@@ -186,7 +193,7 @@ class SnapshotStore:
         try:
             self._files.write(name_of(self._identity, run.job), described, arrays)
         except AiosError as error:
-            self.reason = f"dropped: {error.message}"
+            self._reason = f"dropped: {error.message}"
             return False
         self._pace.took("disk", time.perf_counter() - began, sum(array.nbytes for array in arrays))
         return True

@@ -146,7 +146,11 @@ class LLMDriver(Protocol):
 
 @runtime_checkable
 class Mover(Protocol):
-    """A driver whose snapshots others of the same model can go on from."""
+    """A driver that keeps snapshots here, from which others of the same model can go on."""
+
+    def place_of(self, snapshot: Snapshot) -> str:
+        """Where a snapshot is, and why it is no longer in memory where it is not."""
+        ...
 
     async def move_out(self, snapshot: Snapshot) -> None:
         """Put a snapshot where they find it, and forget it. Where that can't be, they run its job again."""

@@ -26,6 +26,7 @@ from aios.drivers.engine_frames import (
     Export,
     Failed,
     Load,
+    Moved,
     Parked,
     Preempt,
     Progress,
@@ -95,6 +96,8 @@ class EmbeddedDriver:
         self._ids = itertools.count(1)
         self._window = 0
         self._statistics = EngineStatistics()
+        self._moved: dict[str, str] = {}
+        """Why snapshots are no longer in memory, by handle."""
         self._deaths = 0
         self._not_before = 0.0
         self._closed = asyncio.Event()
@@ -135,6 +138,7 @@ class EmbeddedDriver:
         must_yield: Callable[[int], bool],
     ) -> Finished | Preempted:
         if resume is not None:
+            self._moved.pop(resume.handle, None)
             await self._wait_out_pause()
         link = await self._ready_link()
         run_id = next(self._ids)
@@ -151,10 +155,16 @@ class EmbeddedDriver:
         return outcome
 
     def drop(self, snapshot: Snapshot) -> None:
+        self._moved.pop(snapshot.handle, None)
         self._send(Drop(snapshot.handle))
+
+    def place_of(self, snapshot: Snapshot) -> str:
+        """See `Mover`."""
+        return self._moved.get(snapshot.handle, "kept in memory")
 
     async def move_out(self, snapshot: Snapshot) -> None:
         """See `Mover`."""
+        self._moved.pop(snapshot.handle, None)
         link = self._link
         if link is None:
             return
@@ -239,6 +249,7 @@ class EmbeddedDriver:
 
     def _on_end(self, error: AiosError) -> None:
         self._link = None
+        self._moved.clear()
         self._count_death()
         self._fail_all(error)
 
@@ -258,6 +269,9 @@ class EmbeddedDriver:
         for event in events:
             if isinstance(event, EngineStatistics):
                 self._statistics = event
+                continue
+            if isinstance(event, Moved):
+                self._moved[event.handle] = event.reason
                 continue
             assert not isinstance(event, Ready)
             flight = self._flights.get(event.run)

@@ -11,7 +11,9 @@ from aios.abi import syscalls as sc
 from aios.abi.errors import Internal, NotFound
 from aios.abi.syscalls import BANDS
 from aios.drivers.clock import Clock
+from aios.drivers.llm import Mover
 from aios.kernel.config import Config
+from aios.kernel.context import ContextManager
 from aios.kernel.cores.core import Core, Cores
 from aios.kernel.flight import Flight
 from aios.kernel.payers import Payers
@@ -31,6 +33,7 @@ class Explainer:
         cores: Cores,
         processes: ProcessTable,
         payers: Payers,
+        context: ContextManager,
         config: Config,
         clock: Clock,
     ) -> None:
@@ -39,6 +42,7 @@ class Explainer:
         self._cores = cores
         self._processes = processes
         self._payers = payers
+        self._context = context
         self._policy = config.scheduler.policy
         self._clock = clock
         self.on_drain: Callable[[str, bool], None] = lambda core, is_draining: None
@@ -119,7 +123,17 @@ class Explainer:
             return sc.CallExplained(task.id, "waits", seconds, reason)
         ahead = self._scheduler.ahead_of(task, now)
         key = self._scheduler.key_of(task, now)
-        return sc.CallExplained(task.id, "waits", seconds, self._why(task, ahead, now), ahead, key)
+        reason = self._why(task, ahead, now) + self._kept(task)
+        return sc.CallExplained(task.id, "waits", seconds, reason, ahead, key)
+
+    def _kept(self, task: Task) -> str:
+        """What there is of it to go on from, and where."""
+        kept = self._context.kept(task.id)
+        if kept is None:
+            return ""
+        driver, num_tokens = self._cores[kept.core].driver, kept.snapshot.num_tokens
+        place = driver.place_of(kept.snapshot) if isinstance(driver, Mover) else "kept as text"
+        return f"; its state after {num_tokens} tokens on core {kept.core} is {place}"
 
     def _why(self, task: Task, ahead: int, now: float) -> str:
         assert task.queue is not None

@@ -260,7 +260,14 @@ class Kernel:
             seed=config.seed,
         )
         explainer = Explainer(
-            self._flight, self._scheduler, self._cores, self._processes, self._payers, config, clock
+            self._flight,
+            self._scheduler,
+            self._cores,
+            self._processes,
+            self._payers,
+            self._context,
+            config,
+            clock,
         )
         managers = Managers(
             self._effects,
