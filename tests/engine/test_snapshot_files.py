@@ -208,6 +208,23 @@ def test_another_models_snapshot_is_refused(
     assert "and this is" in second.statistics().last_refused
 
 
+def test_a_prompt_that_is_written_otherwise_now_is_computed_again(place: Place) -> None:
+    expected = finished(to_the_end(place.engine(), JOB))
+    engine = place.engine()
+    begun(engine, JOB, 9)
+    engine.save()
+    (path,) = place.files()
+    files = SnapshotFiles(place.folder, Decoder.load(place._model).identity, 1 << 26)
+    taken = files.take(path.name)
+    assert taken is not None
+    described, arrays = taken
+    files.write(path.name, structs.replace(described, prompt="another"), arrays)
+    second = place.engine()
+    assert finished(to_the_end(second, JOB)).text == expected.text
+    assert "in other tokens" in second.statistics().last_refused
+    assert second.statistics().restored == 0
+
+
 def test_a_full_disk_loses_nothing_but_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = finished(to_the_end(place.engine(), JOB))
     place = Place(place._model, place.folder, snapshot_bytes=0)

@@ -13,13 +13,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from aios.abi.errors import AiosError
+from aios.abi.errors import AiosError, Conflict, Corrupt
 from aios.drivers.engine_frames import Moved
 from aios.drivers.engine_runs import Run
 from aios.drivers.llm import Generation, Snapshot
 from aios.drivers.models.kv_row import BLOCK
 from aios.drivers.models.prefix_cache import Node, PrefixCache
-from aios.drivers.snapshot_files import SNAPSHOT_ERRORS, Described, SnapshotFiles, name_of
+from aios.drivers.snapshot_files import Described, SnapshotFiles, name_of, prompt_digest
 
 NewRun = Callable[[int, Generation], Run]
 """Makes a run that has not begun."""
@@ -182,7 +182,7 @@ class SnapshotStore:
         described = Described(
             self._identity,
             BLOCK,
-            len(run.prompt),
+            prompt_digest(run.prompt),
             run.length,
             len(run.nodes),
             run.branches.state(),
@@ -202,13 +202,16 @@ class SnapshotStore:
         assert self._files is not None
         try:
             found = self._files.take(name)
-        except SNAPSHOT_ERRORS as error:
+        except (Corrupt, Conflict) as error:
             self.refusal = error.message
             return None
         if found is None:
             return None
         described, arrays = found
         run = new_run(0, job)
+        if (described.block, described.prompt) != (BLOCK, prompt_digest(run.prompt)):
+            self.refusal = "the snapshot is of the same messages in other tokens or blocks"
+            return None
         run.unshown = run.branches.resume(described.branches)
         run.length = described.length
         run.nodes = self._restored(run, arrays[: described.num_blocks])

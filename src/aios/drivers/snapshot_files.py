@@ -18,7 +18,7 @@ import zstandard
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from aios.abi.errors import AiosError, Conflict, Corrupt, QuotaExceeded, Unavailable
+from aios.abi.errors import Conflict, Corrupt, QuotaExceeded, Unavailable
 from aios.drivers.engine_branches import BranchesState
 from aios.drivers.llm import Generation
 
@@ -40,7 +40,9 @@ class Described(Struct, frozen=True):
     identity: str
     """Of the model, its numbers and how they are computed."""
     block: int
-    num_prompt_tokens: int
+    """Positions of a block."""
+    prompt: str
+    """A digest of its tokens: the same messages may come to others in another version of this program."""
     length: int
     num_blocks: int
     branches: BranchesState
@@ -52,6 +54,11 @@ def name_of(identity: str, job: Generation) -> str:
     """The name of the snapshots of a job on a model."""
     said = msgspec.json.encode((identity, job))
     return blake2b(said, digest_size=20).hexdigest()
+
+
+def prompt_digest(prompt: Sequence[int]) -> str:
+    """What tells a prompt from others."""
+    return blake2b(np.array(prompt, np.int64).tobytes(), digest_size=16).hexdigest()
 
 
 class SnapshotFiles:
@@ -159,7 +166,3 @@ def _arrays(described: Described, packed: bytes) -> list[NDArray[Any]]:
     ends = np.cumsum(sizes).tolist()
     parts = zip(described.shapes, sizes, ends, strict=True)
     return [np.frombuffer(numbers[end - size : end], dtype).reshape(shape) for shape, size, end in parts]
-
-
-SNAPSHOT_ERRORS: tuple[type[AiosError], ...] = (Corrupt, Conflict)
-"""What reading a snapshot raises: it is gone then, and what it was of is computed again."""
