@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from aios.abi import errors
-from aios.abi.messages import Delta, Message, Sampling, TokenLogprob, ToolCall, ToolSpec, Usage
+from aios.abi.messages import Choice, Delta, Message, Sampling, TokenLogprob, ToolCall, ToolSpec, Usage
 from aios.abi.syscalls import LlmAnswer, LlmGenerate
 from aios.abi.wire import MAX_FRAME
 from aios.drivers.llm import Generation
@@ -112,6 +112,34 @@ async def test_a_streamed_answer(with_usage: bool) -> None:
     assert len({chunk.id for chunk in chunks}) == 1
     assert [c.usage.completion_tokens for c in chunks if c.usage] == ([3] if with_usage else [])
     assert bool(chunks[-1].choices) is not with_usage
+
+
+async def several(call: LlmGenerate, emit: Emit) -> LlmAnswer:
+    emit(Delta("one", index=0))
+    emit(Delta("an", index=1))
+    emit(Delta("other", index=1))
+    others = (Choice("another"), Choice("", CALLS, "tool_calls"))
+    return LlmAnswer("one", usage=Usage(7, 6), model="nano", core="a", others=others)
+
+
+async def test_several_answers_to_one_prompt() -> None:
+    async with door(several) as (client, kernel):
+        answer = await client.chat.completions.create(model="auto", messages=HELLO, n=3)
+        (asked,) = kernel.asked
+        assert isinstance(asked, LlmGenerate)
+        assert asked.sampling.n == 3
+        found = [(one.index, one.message.content, one.finish_reason) for one in answer.choices]
+        assert found == [(0, "one", "stop"), (1, "another", "stop"), (2, None, "tool_calls")]
+        texts = ["", "", ""]
+        ends = {}
+        stream = await client.chat.completions.create(model="auto", messages=HELLO, n=3, stream=True)
+        async for chunk in stream:
+            for one in chunk.choices:
+                texts[one.index] += one.delta.content or ""
+                if one.finish_reason is not None:
+                    ends[one.index] = one.finish_reason
+        assert texts == ["one", "another", ""]
+        assert ends == {0: "stop", 1: "stop", 2: "tool_calls"}
 
 
 async def test_streamed_tool_calls() -> None:
@@ -231,7 +259,7 @@ async def test_fields_that_change_nothing_are_passed_over() -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"n": 2}, "n"),
+        ({"n": 33}, "n"),
         ({"logprobs": True, "top_logprobs": 21}, "logprobs"),
         ({"frequency_penalty": 2.5}, "frequency_penalty"),
         ({"logit_bias": {"one": 5}}, "logit_bias"),
