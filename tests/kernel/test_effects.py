@@ -47,6 +47,7 @@ LASTING: dict[str, tuple[int, sc.SystemCall]] = {
     "storage.write": (2, sc.StorageWrite(path="file", content=LONG)),
     "storage.append": (2, sc.StorageAppend(path="file", content="more")),
     "storage.rollback": (2, sc.StorageRollback(path="file", version=1)),
+    "storage.join": (2, sc.StorageJoin(files=(sc.FileAt("old"),), to="joined")),
     "storage.delete": (2, sc.StorageDelete(path="file")),
     "storage.mkdir": (2, sc.StorageMkdir(path="folder")),
     "storage.move": (2, sc.StorageMove(path="old", to="new place")),

@@ -259,4 +259,6 @@ async def test_a_snapshot_of_an_ended_agent_is_forgotten(tmp_path: Path) -> None
         for pid in pids[1:]:
             await lives.kernel.trap(lives.kernel.operator_token, sc.ProcessKill(pid=pid))
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
-        assert all(isinstance(one, errors.Cancelled) for one in outcomes)
+        # Those whose turn came while the others were being ended may have been answered.
+        assert any(isinstance(one, errors.Cancelled) for one in outcomes)
+        assert all(isinstance(one, errors.Cancelled | sc.LlmAnswer) for one in outcomes)
