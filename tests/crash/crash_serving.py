@@ -48,17 +48,18 @@ class Served:
 
 
 def _main(folder: str, plant: str, num_commits: int | None, ready: Connection) -> None:
-    if plant:
-        PLANTED_FOR_KILLS[plant](pytest.MonkeyPatch())
     if num_commits is not None:
         die_after(pytest.MonkeyPatch(), num_commits)
-    asyncio.run(_serve(Path(folder), ready))
+    asyncio.run(_serve(Path(folder), plant, ready))
 
 
-async def _serve(folder: Path, ready: Connection) -> None:
+async def _serve(folder: Path, plant: str, ready: Connection) -> None:
+    """A fault is planted once the kernel is up: it is in what is called."""
     config = Config(data=folder, cores=(CoreConfig(name="core"),), store=StoreConfig(reserve_bytes=0))
     async with Kernel(config, drivers={"core": ScriptedDriver()}) as kernel:
         server = SocketServer(kernel, config.socket_path)
         await server.start()
+        if plant:
+            PLANTED_FOR_KILLS[plant](pytest.MonkeyPatch())
         ready.send(True)
         await asyncio.Event().wait()
