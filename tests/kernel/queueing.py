@@ -1,5 +1,6 @@
 """A scheduler by itself with one core, and generations for it, by a clock that a test moves."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from aios.abi import syscalls as sc
@@ -49,21 +50,23 @@ class Bench:
         pid: int,
         *,
         text: str = "hello",
+        said: Sequence[Message] = (),
         max_tokens: int = 10,
         hints: sc.Hints = sc.NO_HINTS,
         is_nested: bool = False,
+        queue: str = "q",
         **fields: Any,
     ) -> Task:
-        """A call of a process; `fields` are those of the process, where it is new."""
+        """A call of a process after what was `said`; `fields` are those of the process, where it is new."""
         process = self.process(pid, **fields)
         self.num_tasks += 1
         call = sc.LlmGenerate(
-            messages=(Message("user", text),), sampling=Sampling(max_tokens=max_tokens), hints=hints
+            messages=(*said, Message("user", text)), sampling=Sampling(max_tokens=max_tokens), hints=hints
         )
         task = Task(self.num_tasks, pid, process.program, 1, ROW, call, self.now)
         task.is_nested = is_nested
         task.demand = self.programs.demand(process, call, self.now)
-        evicted = self.scheduler.submit(task, "q", self.now)
+        evicted = self.scheduler.submit(task, queue, self.now)
         if evicted is not None:
             self.evicted.append(evicted)
         return task

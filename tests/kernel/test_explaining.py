@@ -1,13 +1,18 @@
 """What the kernel says of its cores, and of why a call waits."""
 
+from functools import partial
+
 import pytest
-from driving import boot, settle_down
+from driving import Run, Stepper, boot, settle_down
 
 from aios.abi import syscalls as sc
 from aios.abi.errors import NotFound, PermissionDenied, RateLimited, Unavailable
+from aios.abi.messages import Message
+from aios.drivers.clock import ManualClock
 from aios.drivers.limits import Bucket, RateLimits
 from aios.drivers.llm_scripted import HANG, ScriptedDriver
-from aios.kernel.config import CoreConfig, RetryConfig
+from aios.kernel.config import Config, CoreConfig, RetryConfig
+from aios.kernel.kernel import Kernel
 
 
 async def waiting(run, pid: int) -> sc.CallExplained:
@@ -109,3 +114,31 @@ async def test_nobody_looks_at_a_strangers_calls(tmp_path):
         with pytest.raises(NotFound):
             await run.call(mine.pid, sc.CoreExplain(pid=other.pid))
         assert (await run.call(1, sc.CoreExplain(pid=other.pid))).pid == other.pid
+
+
+async def test_a_core_that_is_left_for_the_one_with_the_conversation_says_so(tmp_path, ask):
+    driver = partial(
+        ScriptedDriver, lambda job: HANG if job.messages[-1].text == "hang" else "x", at_once=True
+    )
+    config = Config(data=tmp_path, cores=tuple(CoreConfig(name=name, slots=1) for name in "ab"))
+    async with Kernel(
+        config, drivers={"a": driver(), "b": driver()}, clock=(clock := ManualClock())
+    ) as kernel:
+        run = Run(kernel, clock, Stepper())
+        agent, *others = [await run.spawn() for _ in range(3)]
+        talk = (Message("user", "u" * 4000), Message("assistant", "x"), Message("user", "more"))
+        await run.call(agent.pid, sc.LlmGenerate(talk))
+        home = (await run.call(agent.pid, sc.CoreExplain())).decisions[0].core
+        for other in others:
+            run.begin(other.pid, ask("hang"))
+        await settle_down()
+        run.begin(agent.pid, sc.LlmGenerate((*talk, Message("assistant", "x"), Message("user", "hang"))))
+        places = {(await waiting(run, other.pid)).reason[-1]: other for other in others}
+        (free,) = places.keys() - {home}
+        await run.call(1, sc.ProcessKill(pid=places[free].pid))
+        await settle_down()
+        reason = (await waiting(run, agent.pid)).reason
+        assert f"core {free} would have to read what core {home} has cached, and is left, until" in reason
+        clock.advance(60.0)
+        await settle_down()
+        assert (await waiting(run, agent.pid)).reason == f"it has a slot of core {free}"

@@ -164,6 +164,10 @@ class Explainer:
         if opens_at > now:
             used_up = ", ".join(bucket.name for bucket in gate.buckets if bucket.remaining < 1)
             return f"{name} is at its rate limit{f' of {used_up}' if used_up else ''}{opens_in}"
+        better_until = self._scheduler.better_elsewhere_until(task, resource)
+        if better_until > now:
+            left = f"{name} would have to read what core {task.demand.home} has cached, and is left"
+            return left + _seconds(better_until - now)
         return f"{name} has room"
 
     def _decided(self, decision: Decision, now: float) -> sc.DecisionExplained:

@@ -6,6 +6,7 @@ Data and sums only. Service is in tokens, those of an answer counted twice (the 
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 WEIGHT_IN = 1.0
@@ -53,6 +54,15 @@ class Decision(NamedTuple):
     """Calls that went on waiting there."""
     key: tuple[float, ...]
     """By which it was the first: the policy's own."""
+
+
+class Prefixes(NamedTuple):
+    """What one conversation begins with."""
+
+    ends: Sequence[tuple[int, int]]
+    """A hash of each beginning, and its characters, the shortest first."""
+    num_common: int
+    """Characters before its first answer: other conversations may begin so, too."""
 
 
 class Tenant:
@@ -179,6 +189,7 @@ class Demand:
         "charge_at",
         "due",
         "expected",
+        "home",
         "is_wary",
         "key",
         "lengths",
@@ -190,6 +201,7 @@ class Demand:
         "num_reserved",
         "num_settled",
         "path",
+        "prefixes",
         "priority",
         "program",
         "service",
@@ -218,6 +230,10 @@ class Demand:
         """Of answers like its own."""
         self.is_wary = False
         """It was refused for want of room: all that it may need is kept for it from then on."""
+        self.prefixes: Prefixes | None = None
+        """What its conversation begins with, where there are several cores."""
+        self.home = ""
+        """The core that had what is its alone cached when it began to wait; empty where none had."""
         self.num_out = 0
         self.charge_at = CHARGED_AT_ONCE
         """The number of its answer's tokens at which they are charged next."""

@@ -13,6 +13,13 @@ from aios.kernel.program import Program
 from aios.kernel.scheduling.policies import Key, Policy
 from aios.kernel.task import Task
 
+CanStart = Callable[[Task], bool]
+Passes = Callable[[Task], bool]
+"""Whether a task lets others go before it: it would rather wait for another slot than have this one."""
+
+MAX_PASSED = 16
+"""Lanes that are looked at beyond those that let others pass."""
+
 
 class Lane:
     """Tasks of one program, or one task alone, oldest first."""
@@ -85,24 +92,48 @@ class Lanes:
         lane = self._first_lane(now)
         return None if lane is None else lane.key
 
-    def take(self, now: float, can_start: Callable[[Task], bool] | None = None) -> Task | None:
-        """The next task, unless it cannot start."""
-        lane = self._first_lane(now)
-        if lane is None:
-            return None
-        task = lane.head
-        if can_start is not None and not can_start(task):
-            return None
-        heapq.heappop(self._heap)
+    def first(self, now: float, passes: Passes | None = None) -> Task | None:
+        """The next task, of those that do not let others pass: nothing is taken out."""
+        if passes is None:
+            lane = self._first_lane(now)
+            return None if lane is None else lane.head
+        passed: list[tuple[Key, int]] = []
+        found = None
+        while found is None and len(passed) < MAX_PASSED and (lane := self._first_lane(now)) is not None:
+            if passes(lane.head):
+                passed.append(heapq.heappop(self._heap))
+            else:
+                found = lane.head
+        for entry in passed:
+            heapq.heappush(self._heap, entry)
+        return found
+
+    def start(self, task: Task, now: float) -> None:
+        """Take out one that `first` gave."""
+        lane = self._lanes[self._policy.lane(task)]
         if task.demand is not None and lane.key is not None:
             task.demand.key = lane.key
-        lane.key = None
         del lane.tasks[task]
         self.size -= 1
+        is_top = self._heap[0] == (lane.key, lane.id)
+        if is_top:
+            heapq.heappop(self._heap)
+            lane.key = None
         if lane.tasks:
-            self._line_up(lane, now)
+            self._line_up(lane, now)  # An entry that is not at the top stands, where the key is the same.
         else:
             self._close(lane)
+        if not is_top:
+            self._tidy()
+
+    def take(
+        self, now: float, can_start: CanStart | None = None, passes: Passes | None = None
+    ) -> Task | None:
+        """The next task, unless it cannot start: nothing goes before it then."""
+        task = self.first(now, passes)
+        if task is None or (can_start is not None and not can_start(task)):
+            return None
+        self.start(task, now)
         return task
 
     def tasks(self) -> list[Task]:

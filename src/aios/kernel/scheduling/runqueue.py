@@ -4,18 +4,16 @@ Each stage lies over the next and has a heap of its own: O(log n) an event.
 """
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from typing import Protocol
 
 from aios.abi.syscalls import BANDS
 from aios.kernel.program import Demand, Tenant
 from aios.kernel.scheduling.fairness import Fairness
-from aios.kernel.scheduling.lanes import Lanes
+from aios.kernel.scheduling.lanes import CanStart, Lanes, Passes
 from aios.kernel.scheduling.policies import Key, Policy
 from aios.kernel.task import Task
-
-CanStart = Callable[[Task], bool]
 
 
 class Queue(Protocol):
@@ -32,7 +30,9 @@ class Queue(Protocol):
 
     def head_key(self, now: float) -> Key | None: ...
 
-    def take(self, now: float, can_start: CanStart | None = None) -> Task | None: ...
+    def take(
+        self, now: float, can_start: CanStart | None = None, passes: Passes | None = None
+    ) -> Task | None: ...
 
     def in_order(self, now: float) -> list[Task]: ...
 
@@ -107,6 +107,20 @@ class Band:
                 return share
         return None
 
+    def next(self, now: float, passes: Passes | None) -> tuple[Share, Task] | None:
+        """The next task that does not let others pass, and in whose share it waits."""
+        passed: list[tuple[float, int, Share]] = []
+        found = None
+        while found is None and (share := self.first()) is not None:
+            task = share.lanes.first(now, passes)
+            if task is None:
+                passed.append(heapq.heappop(self.heap))
+            else:
+                found = share, task
+        for entry in passed:
+            heapq.heappush(self.heap, entry)
+        return found
+
 
 class RunQueue:
     """`fairness` None leaves the stage of tenants out."""
@@ -141,15 +155,19 @@ class RunQueue:
                 return (number, share.counter, *key)
         return None
 
-    def take(self, now: float, can_start: CanStart | None = None) -> Task | None:
-        """The next task, unless it cannot start: nothing goes before it then."""
+    def take(
+        self, now: float, can_start: CanStart | None = None, passes: Passes | None = None
+    ) -> Task | None:
+        """The next that does not let others pass, unless it cannot start: nothing goes before it then."""
         for band in self._bands:
-            if band.tasks and (share := band.first()) is not None:
-                task = share.lanes.take(now, can_start)
-                if task is not None:
-                    del band.tasks[task]
-                    self.size -= 1
-                    self._left(_demand(task))
+            if band.tasks and (found := band.next(now, passes)) is not None:
+                share, task = found
+                if can_start is not None and not can_start(task):
+                    return None
+                share.lanes.start(task, now)
+                del band.tasks[task]
+                self.size -= 1
+                self._left(_demand(task))
                 return task
         return None
 

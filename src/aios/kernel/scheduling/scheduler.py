@@ -12,13 +12,19 @@ from aios.abi.errors import Overloaded
 from aios.abi.messages import Usage
 from aios.abi.syscalls import LlmGenerate
 from aios.kernel.cores.gate import DONE, NEUTRAL, Gate, Outcome
-from aios.kernel.cores.placement import Candidate, Placement
-from aios.kernel.program import Decision
+from aios.kernel.cores.placement import Candidate, Placement, prefixes_of
+from aios.kernel.program import Decision, Demand
 from aios.kernel.scheduling.lanes import Lanes
 from aios.kernel.scheduling.policies import Key, Policy, RoundRobin
 from aios.kernel.scheduling.programs import Programs
 from aios.kernel.scheduling.runqueue import Queue, RunQueue
 from aios.kernel.task import State, Task
+
+PATIENCE = 4.0
+"""How many times as long as reading its prompt would take a call waits for the core that has it cached.
+
+Measured with docs/results/prefixes.md: with 1, conversations under load lose their caches to each other.
+"""
 
 
 class Resource:
@@ -248,10 +254,10 @@ class Scheduler:
         if len(served_by) <= 1 or task is None or task.demand is None:
             return served_by
         open = [one for one in served_by if one.gate is not None and one.has_room and one.is_sound]
-        if len(open) <= 1 or not isinstance(task.call, LlmGenerate):
+        if len(open) <= 1 or task.demand.prefixes is None:
             return open + [one for one in served_by if one not in open]
         candidates = [Candidate(one.name, one.load, one.rate, one.bears) for one in open]
-        order = self._placement.order(candidates, task.call.messages, task.demand.num_in)
+        order = self._placement.order(candidates, task.demand.prefixes, task.demand.num_in)
         return [self.resources[name] for name in order] + [one for one in served_by if one not in open]
 
     def sharing_with(self, resource: Resource) -> list[Resource]:
@@ -320,6 +326,22 @@ class Scheduler:
         """What the policy orders a task of a core by."""
         return self._policy.key(task, now, 0)
 
+    def better_elsewhere_until(self, task: Task, resource: Resource) -> float:
+        """Until when a task does better to wait for the core that has its beginning than to be read here.
+
+        Where it goes, its conversation stays and takes the place of others': reading it again is the smaller
+        part of what a move costs when all cores are busy.
+        """
+        demand = task.demand
+        assert demand is not None
+        home = self.resources.get(demand.home)
+        if home is None or home is resource or not home.is_sound or task.queue not in home.draws:
+            return -math.inf
+        assert demand.prefixes is not None
+        placement = self._placement
+        more = placement.share(home.name, demand.prefixes) - placement.share(resource.name, demand.prefixes)
+        return task.waits_since + PATIENCE * more * demand.num_in / max(resource.rate, 1e-9)
+
     def check(self) -> None:
         """Assert what must always hold."""
         for name, queue in self._queues.items():
@@ -358,20 +380,34 @@ class Scheduler:
             return None
         gate.look()
 
+        is_refused = False
+        until = math.inf
+
         def may_enter(task: Task) -> bool:
+            nonlocal is_refused
             assert task.demand is not None
             resource.opens_at = gate.opens_at(now, task.demand.num_tokens, task.demand)
-            return resource.opens_at <= now
+            is_refused = resource.opens_at > now
+            return not is_refused
+
+        def passes(task: Task) -> bool:
+            nonlocal until
+            better = self.better_elsewhere_until(task, resource)
+            if better <= now:
+                return False
+            until = min(until, better)
+            return True
 
         for queue in queues:
-            task = queue.take(now, may_enter)
+            task = queue.take(now, may_enter, passes if self._num_cores > 1 else None)
             if task is not None:
                 self._starts(task, resource, now)
                 self._enters(task, resource, gate, now)
                 return task
-            if resource.opens_at > now:
+            if is_refused:
                 resource.is_shut = True
                 return None  # The first does not fit yet: what came after it would keep it out.
+        resource.opens_at = until
         return None
 
     def _starts(self, task: Task, resource: Resource, now: float) -> None:
@@ -385,8 +421,8 @@ class Scheduler:
         assert demand is not None
         demand.num_reserved = demand.num_tokens
         num_in = float(demand.num_in)
-        if isinstance(task.call, LlmGenerate) and self._num_cores > 1:
-            share = self._placement.placed(resource.name, task.call.messages)
+        if demand.prefixes is not None:
+            share = self._placement.placed(resource.name, demand.prefixes)
             num_in *= 1 - share if not demand.service else 1
         demand.expected = max(0.0, num_in + 2.0 * demand.max_out - demand.service)
         resource.load += demand.expected
@@ -428,11 +464,19 @@ class Scheduler:
             task.waits_since = now
             if task.demand is not None:
                 task.demand.program.queued(now)
+                self._finds_home(task, task.demand)
             self._queues[queue].add(task, now, first=first)
         else:
             task.is_held = True
             held.add(task)
             self._let_pass(queue)
+
+    def _finds_home(self, task: Task, demand: Demand) -> None:
+        """Look which core has the beginning of a generation, where there are several."""
+        if self._num_cores > 1 and isinstance(task.call, LlmGenerate):
+            if demand.prefixes is None:
+                demand.prefixes = prefixes_of(task.call.messages)
+            demand.home = self._placement.home(demand.prefixes)
 
     def _left(self, task: Task, now: float) -> None:
         """A task has left its queue."""
