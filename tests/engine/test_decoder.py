@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from aios.abi.errors import Unavailable
 from aios.drivers.models.decoder import Decoder
 from aios.drivers.models.kv_row import BLOCK, KVRow
-from aios.drivers.models.panels import CANDIDATES, REFERENCE, agreeing_widths
+from aios.drivers.models.panels import CANDIDATES, REFERENCE, agreeing_widths, multiply
 
 _VOCAB = 420
 
@@ -169,3 +169,16 @@ def test_a_folder_without_a_fitting_model_is_unavailable(
         save_file(tensors, folder / "model.safetensors")
     with pytest.raises(Unavailable):
         Decoder.load(folder)
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 5, 7), (3, 256, 70), (8, 300, 1408), (16, 704, 256), (20, 513, 9), (2, 8000, 130)]
+)
+def test_pieces_make_up_the_product(shape: tuple[int, int, int]) -> None:
+    num_rows, num_inputs, num_outputs = shape
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((num_rows, num_inputs), dtype=np.float32)
+    matrix = rng.standard_normal((num_inputs, num_outputs), dtype=np.float32)
+    out = np.full((num_rows, num_outputs), np.nan, np.float32)
+    multiply(rows, matrix, out)
+    np.testing.assert_allclose(out, rows @ matrix, rtol=1e-4, atol=1e-3)

@@ -131,6 +131,8 @@ def _products(decoder: "Decoder", batch: int) -> Callable[[], object]:
     """The matrix products of one step and nothing else, in the width that the step uses."""
     import numpy as np
 
+    from aios.drivers.models.panels import multiply
+
     width = next((width for width in decoder.widths if width >= batch), decoder.widths[-1])
     ones = {matrix.shape[0]: np.ones((width, matrix.shape[0]), np.float32) for matrix in decoder.matrices}
     outs = {matrix.shape[1]: np.empty((width, matrix.shape[1]), np.float32) for matrix in decoder.matrices}
@@ -138,7 +140,7 @@ def _products(decoder: "Decoder", batch: int) -> Callable[[], object]:
     def once() -> None:
         for _ in range(-(-batch // width)):
             for matrix in decoder.matrices:
-                np.matmul(ones[matrix.shape[0]], matrix, out=outs[matrix.shape[1]])
+                multiply(ones[matrix.shape[0]], matrix, outs[matrix.shape[1]])
 
     return once
 

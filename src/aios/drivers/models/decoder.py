@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aios.drivers.models.kv_row import BLOCK, KVRow
-from aios.drivers.models.panels import agreeing_widths
+from aios.drivers.models.panels import agreeing_widths, multiply
 from aios.drivers.models.weights import DecoderConfig, Floats, Layer, Weights, load_weights
 
 
@@ -111,7 +111,7 @@ class Decoder:
                 reach.attend(index, scratch)
                 self._feed_forward(layer, scratch)
         scratch.normalise(self.config.rms_norm_eps)
-        np.matmul(scratch.normed, self._unembedding, out=scratch.logits)
+        multiply(scratch.normed, self._unembedding, scratch.logits)
         return scratch.logits[: len(rows)]
 
     def _room_for_scores(self, positions: int) -> Floats:
@@ -123,21 +123,21 @@ class Decoder:
 
     def _project(self, layer: Layer, scratch: "_Scratch", turns: NDArray[np.complex64]) -> None:
         scratch.normalise(self.config.rms_norm_eps)
-        np.matmul(scratch.normed, layer.qkv, out=scratch.qkv)
+        multiply(scratch.normed, layer.qkv, scratch.qkv)
         np.multiply(scratch.rotating, turns, out=scratch.rotating)
 
     def _feed_forward(self, layer: Layer, scratch: "_Scratch") -> None:
-        np.matmul(scratch.attended_flat, layer.out, out=scratch.residual)
+        multiply(scratch.attended_flat, layer.out, scratch.residual)
         scratch.x += scratch.residual
         scratch.normalise(self.config.rms_norm_eps)
-        np.matmul(scratch.normed, layer.gate_up, out=scratch.gate_up)
+        multiply(scratch.normed, layer.gate_up, scratch.gate_up)
         swish = scratch.swish
         np.negative(scratch.gate, out=swish)
         np.exp(swish, out=swish)
         swish += np.float32(1)
         np.divide(scratch.gate, swish, out=swish)
         swish *= scratch.up
-        np.matmul(swish, layer.down, out=scratch.residual)
+        multiply(swish, layer.down, scratch.residual)
         scratch.x += scratch.residual
 
     def _attend_block(self, kv: Floats, scratch: "_Scratch", start: int) -> None:
