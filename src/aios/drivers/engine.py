@@ -7,16 +7,17 @@ while there is work and hands on the events.
 """
 
 import time
+import traceback
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any, TypeVar, assert_never
 
-import numpy as np
 from msgspec import structs
 
-from aios.abi.errors import AiosError, InvalidArgument, Overloaded
+from aios.abi.errors import AiosError, Internal, InvalidArgument, Overloaded
 from aios.drivers.engine_frames import (
     Cancel,
     Command,
@@ -35,7 +36,7 @@ from aios.drivers.engine_frames import (
     Submit,
 )
 from aios.drivers.engine_models import load_model
-from aios.drivers.engine_prompts import UNREADABLE, Prompts
+from aios.drivers.engine_prompts import Prompts
 from aios.drivers.engine_runs import Run
 from aios.drivers.engine_snapshots import Pace, SnapshotStore
 from aios.drivers.llm import Generation, Snapshot
@@ -43,6 +44,8 @@ from aios.drivers.models.kv_row import BLOCK
 from aios.drivers.models.model import Chat, Floats, Model, Row
 from aios.drivers.models.prefix_cache import Node, PrefixCache
 from aios.drivers.snapshot_files import SnapshotFiles
+
+T = TypeVar("T")
 
 _STOP, _GO_ON = 0.95, 0.80
 """Shares of the room for keys and values: from the first on no run is let in, until below the second."""
@@ -89,10 +92,6 @@ class Engine:
         self._waiting: deque[_Ticket] = deque()
         self._running: dict[int, Run] = {}
         self._is_full = False
-        silent = [
-            token for token in range(chat.vocab_size) if not chat.surface(token) and token not in chat.spoken
-        ]
-        self._never = np.array([*silent, *range(chat.vocab_size, decoder.config.vocab_size)])
         self._steps = self._tokens = self._prefilled = self._cached = self._switches = self._replays = 0
         self._restored = 0
 
@@ -202,13 +201,17 @@ class Engine:
     # ---- coming in
 
     def _begin(self, command: Submit | Count) -> list[RunEvent]:
-        try:
-            if isinstance(command, Count):
-                return [Counted(command.run, len(self._prompts.encode(command.messages, command.tools)))]
-            self._submit(command.run, command.job, command.resume)
-        except AiosError as error:
-            return [Failed(command.run, error.to_reply())]
-        return []
+        events: list[RunEvent] = []
+
+        def begin() -> None:
+            if isinstance(command, Submit):
+                self._submit(command.run, command.job, command.resume)
+            else:
+                num_tokens = len(self._prompts.encode(command.messages, command.tools))
+                events.append(Counted(command.run, num_tokens))
+
+        _attempt(command.run, begin, events)
+        return events
 
     def _submit(self, run_id: int, job: Generation, resume: Snapshot | None) -> None:
         if len(self._running) + len(self._waiting) >= 2 * self._slots:
@@ -236,10 +239,8 @@ class Engine:
             if self._running and self._num_positions() + self._needed(ticket) > _STOP * self._kv_tokens:
                 return
             self._waiting.popleft()
-            try:
-                run = self._take_up(ticket)
-            except AiosError as error:
-                events.append(Failed(ticket.id, error.to_reply()))
+            run = _attempt(ticket.id, partial(self._take_up, ticket), events)
+            if run is None:
                 continue
             run.enter(self._free.pop(), self._free.pop)
             self._running[run.id] = run
@@ -310,7 +311,6 @@ class Engine:
         began = time.perf_counter()
         logits = self._decoder.decode(rows, [branch.token for branch in branches], lengths)
         self._pace.took("token", time.perf_counter() - began, len(rows))
-        logits[:, self._never] = -np.inf
         start = 0
         for run in runs:
             stop = start + len(run.rows)
@@ -349,20 +349,16 @@ class Engine:
         if logits is None:
             return int(is_new)
         self._cache.touch(run.nodes)
-        logits[self._never] = -np.inf
         self._grow(run, logits[None], events)
         return 1
 
     def _grow(self, run: Run, logits: Floats, events: list[RunEvent]) -> None:
         num_before = run.branches.num_tokens
-        try:
-            deltas, parents = run.branches.grow([*logits])
-        except AiosError as error:
-            self._fail(run, error, events)
+        grown = _attempt(run.id, partial(run.branches.grow, [*logits]), events)
+        if grown is None:
+            self._release(run)
             return
-        except UNREADABLE as error:
-            self._fail(run, InvalidArgument(f"a tool's parameters are no JSON Schema: {error!r}"), events)
-            return
+        deltas, parents = grown
         num_new = run.branches.num_tokens - num_before
         self._tokens += num_new
         if not run.branches.is_over:
@@ -407,10 +403,6 @@ class Engine:
             if ticket.resume is not None:
                 self._snapshots.drop(ticket.resume.handle)
 
-    def _fail(self, run: Run, error: AiosError, events: list[RunEvent]) -> None:
-        self._release(run)
-        events.append(Failed(run.id, error.to_reply()))
-
     def _parked(self, run: Run) -> Parked:
         self._switches += 1
         return Parked(run.id, self._park(run))
@@ -427,3 +419,16 @@ class Engine:
         del self._running[run.id]
         self._free += run.rows
         run.rows = []
+
+
+def _attempt(run_id: int, work: Callable[[], T], events: list[RunEvent]) -> T | None:
+    """What `work` for a run comes to; None where it failed, which is among the `events` then."""
+    try:
+        return work()
+    except AiosError as error:
+        events.append(Failed(run_id, error.to_reply()))
+    except Exception as error:  # noqa: BLE001 - a defect ends its own call: all others go on
+        told = f"the engine failed at this call ({type(error).__name__}); the log says more"
+        trace = "".join(traceback.format_exception(error))
+        events.append(Failed(run_id, Internal(told).to_reply(), trace))
+    return None

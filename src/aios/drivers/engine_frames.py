@@ -121,6 +121,8 @@ class Failed(Struct, frozen=True, tag=True):
 
     run: int
     error: ErrorReply
+    trace: str = ""
+    """Where a defect of the engine's lies."""
 
 
 class Counted(Struct, frozen=True, tag=True):

@@ -4,6 +4,7 @@ Owns starting, feeding and ending it. It knows commands and events, not what the
 """
 
 import asyncio
+import logging
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -16,6 +17,8 @@ from aios.drivers.engine_frames import MAX_FRAME, Command, Event, Failed, Load, 
 
 if TYPE_CHECKING:
     from aios.drivers.engine import Engine
+
+log = logging.getLogger(__name__)
 
 OnEvents = Callable[[Sequence[Event]], None]
 OnEnd = Callable[[AiosError], None]
@@ -128,7 +131,9 @@ class ProcessLink:
     def _ended(self, process: Process) -> None:
         if self._closing or self._ready is None:
             return
-        last = self._stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        said = self._stderr.decode("utf-8", "replace").strip()
+        log.error("the engine ended (%s): %s", process.returncode, said or "it said nothing")
+        last = said.rpartition("\n")[2]
         error = Unavailable(f"the engine ended ({process.returncode}): {last or 'it said nothing'}")
         if not self._ready.done():
             self._ready.set_exception(error)
@@ -195,4 +200,5 @@ class InlineLink:
 
     def _ended(self, pump: "asyncio.Task[None]") -> None:
         if not pump.cancelled() and (error := pump.exception()) is not None:
+            log.error("the engine ended", exc_info=error)
             self._on_end(Unavailable(f"the engine ended: {error!r}"))

@@ -12,10 +12,8 @@ from aios.drivers.engine_branches import branches_of
 from aios.drivers.engine_runs import Run
 from aios.drivers.llm import Generation
 from aios.drivers.models.model import Chat
+from aios.drivers.models.schema_form import check_depth, check_schema
 from aios.drivers.models.schema_text import choices_of, is_list, items_of, tool_line, value_texts
-
-UNREADABLE = (TypeError, AttributeError, ValueError, KeyError, IndexError, RecursionError)
-"""What the chat template raises on JSON that is no JSON Schema."""
 
 
 class Prompts:
@@ -38,27 +36,22 @@ class Prompts:
             limit = self._window - 1
             raise ContextOverflow(f"the prompt has {len(prompt)} tokens; {self._model} takes {limit}")
         tools, schema = _callable(job), job.response_schema
+        if schema is not None:
+            check_depth(schema, "response_schema")
         _check_search(job.sampling)
 
         def begin(number: int) -> Answer:
             return self._answers.begin(prompt, job.sampling, job.tools, tools, schema, number)
 
-        try:
-            branches = branches_of(job.sampling, begin)
-        except UNREADABLE as error:
-            sentence = f"a tool's parameters or the response_schema are no JSON Schema: {error!r}"
-            raise InvalidArgument(sentence) from error
-        return Run(run_id, job, prompt, branches)
+        return Run(run_id, job, prompt, branches_of(job.sampling, begin))
 
     def encode(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec], tool_choice: str = "auto"
     ) -> list[int]:
         """The tokens of a prompt. `InvalidArgument` where it can't be written."""
-        try:
-            self._refuse_hopeless(messages, () if tool_choice == "none" else tools)
-            return self._chat.encode(messages, tools, tool_choice)
-        except UNREADABLE as error:
-            raise InvalidArgument(f"messages and tools do not make a prompt: {error!r}") from error
+        _check_forms(messages, tools)
+        self._refuse_hopeless(messages, () if tool_choice == "none" else tools)
+        return self._chat.encode(messages, tools, tool_choice)
 
     def _refuse_hopeless(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> None:
         """Refuse what is far too long unread: to split megabytes into tokens would hold up everybody."""
@@ -66,6 +59,15 @@ class Prompts:
         if length > self._window * self._longest_token:
             limit = f"{self._model} takes {self._window} tokens"
             raise ContextOverflow(f"the prompt has {length} characters; {limit}")
+
+
+def _check_forms(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> None:
+    """`InvalidArgument` for what nobody could read."""
+    for message in messages:
+        for call in message.tool_calls:
+            check_depth(call.arguments, f"the arguments of a call of {call.name!r}")
+    for tool in tools:
+        check_schema(tool.parameters, f"the parameters of the tool {tool.name!r}")
 
 
 def _message_chars(message: Message) -> int:

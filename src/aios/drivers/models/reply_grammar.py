@@ -22,6 +22,7 @@ from aios.drivers.models.schema_text import (
     choices_of,
     items_of,
     num_items_of,
+    plain,
     writing_of,
 )
 
@@ -41,8 +42,8 @@ class ReplyGrammar:
         tools: Sequence[ToolSpec],
         schema: JsonSchema | None = None,
     ) -> None:
-        """`InvalidArgument` for a schema that can't be met. What is raised on parameters that are no JSON
-        Schema, here or later, is Python's own.
+        """`InvalidArgument` for a schema that can't be met. Parameters have the form of JSON Schemas
+        (`schema_form`).
         """
         self._chat, self._grammars = chat, grammars
         self._schemas = {tool.name: tool.parameters for tool in tools}
@@ -180,7 +181,7 @@ class ReplyGrammar:
         self._definitions = {key: schema[key] for key in DEFINITIONS if key in schema}
 
     def _open_value(self, key: str) -> None:
-        schema = self._fields.pop(key, {})
+        schema = plain(self._fields.pop(key, {}))
         self._missing.discard(key)
         if writing_of(schema) == "list":
             self._num_items = 1

@@ -26,6 +26,8 @@ _LENIENT = {"lenient": True, "coerce_one_of": True}
 """What a schema says that can't be kept is left to whoever reads the text."""
 _LARGEST = 1e15
 """Numbers without bounds get these, so that what reads the answer can hold them whole."""
+_BEYOND = 1e300
+"""Bounds from here on bind nothing more."""
 
 
 class SchemaGrammar:
@@ -66,7 +68,7 @@ class SchemaGrammars:
 
     def strict(self, schema: JsonSchema) -> SchemaGrammar:
         """JSON that fits `schema`. `InvalidArgument` where nothing does, or it says what can't be kept."""
-        return self._grammar(schema, LLMatcher.grammar_from_json_schema, {})
+        return self._grammar(schema, _whole, {})
 
     def argument(self, schema: JsonSchema) -> SchemaGrammar:
         """The same after one space, as an argument stands in a call.
@@ -126,6 +128,11 @@ class _Vocabulary:
         return self._encode(text)
 
 
+def _whole(schema: JsonSchema) -> str:
+    # As text: of objects it takes no integer of more than 64 bits.
+    return LLMatcher.grammar_from_json_schema(json.dumps(schema))
+
+
 def _after_a_space(schema: JsonSchema) -> str:
     return LLMatcher.grammar_from_lark(f'start: " " value\nvalue: %json {json.dumps(schema)}')
 
@@ -181,8 +188,8 @@ _LOWER, _UPPER = {"minimum", "exclusiveMinimum"}, {"maximum", "exclusiveMaximum"
 
 
 def _bounds(schema: Mapping[str, Any]) -> dict[str, float]:
-    ends = [abs(schema[key]) for key in (*_LOWER, *_UPPER) if isinstance(schema.get(key), int | float)]
-    largest = max([_LARGEST, *(10 * end for end in ends)])
+    told = [schema[key] for key in (*_LOWER, *_UPPER) if isinstance(schema.get(key), int | float)]
+    largest = max([_LARGEST, *(10 * abs(end) for end in told if abs(end) < _BEYOND)])
     lower = {} if schema.keys() & _LOWER else {"minimum": -largest}
     return lower if schema.keys() & _UPPER else {**lower, "maximum": largest}
 

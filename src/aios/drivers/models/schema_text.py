@@ -37,7 +37,7 @@ def _fields_text(schema: JsonSchema) -> str:
 
 
 def _type_text(schema: JsonSchema) -> str:
-    schema = _plain(schema)
+    schema = plain(schema)
     if "enum" in schema:
         return "|".join(value_text(value) for value in schema["enum"])
     if "const" in schema:
@@ -50,13 +50,13 @@ def _type_text(schema: JsonSchema) -> str:
     return "|".join(name for name in names if name != "null") or "any"
 
 
-def _plain(schema: Any) -> JsonSchema:
+def plain(schema: Any) -> JsonSchema:
     """A schema that says something of its own; `true` and a tuple's list of schemas say nothing here."""
     return schema if isinstance(schema, dict) else {}
 
 
 def _types(schema: JsonSchema) -> list[str]:
-    schema = _plain(schema)
+    schema = plain(schema)
     kinds = schema.get("type")
     if isinstance(kinds, str):
         return [kinds]
@@ -72,14 +72,14 @@ def is_list(schema: JsonSchema) -> bool:
 
 def items_of(schema: JsonSchema) -> JsonSchema:
     """The schema of a list's items, also where the list is one of several options."""
-    if "items" in (schema := _plain(schema)):
-        return _plain(schema["items"])
+    if "items" in (schema := plain(schema)):
+        return plain(schema["items"])
     return next((items_of(option) for option in schema.get("anyOf", ()) if is_list(option)), {})
 
 
 def _given(schema: JsonSchema) -> Sequence[Any]:
     """The only values there are, where `enum` or `const` names them."""
-    schema = _plain(schema)
+    schema = plain(schema)
     return schema.get("enum") or ([schema["const"]] if "const" in schema else [])
 
 
@@ -108,13 +108,13 @@ def writing_of(schema: JsonSchema) -> Writing:
 
 def _binding(schema: JsonSchema) -> set[str]:
     """The keywords of a schema, and of its options, that say more than a type."""
-    options = [_plain(option) for option in _plain(schema).get("anyOf", ())]
-    return {key for part in (_plain(schema), *options) for key in part} - _REMARKS - {"type", "anyOf"}
+    options = [plain(option) for option in plain(schema).get("anyOf", ())]
+    return {key for part in (plain(schema), *options) for key in part} - _REMARKS - {"type", "anyOf"}
 
 
 def num_items_of(schema: JsonSchema) -> tuple[int, float]:
     """How many items a list of this schema has at least and at most."""
-    schema = next((option for option in _plain(schema).get("anyOf", ()) if is_list(option)), _plain(schema))
+    schema = next((option for option in plain(schema).get("anyOf", ()) if is_list(option)), plain(schema))
     return schema.get("minItems", 0), schema.get("maxItems", math.inf)
 
 
@@ -138,7 +138,7 @@ def _read_one(text: str, schema: JsonSchema) -> Any:
             return value
     if writing_of(schema) != "json":
         return _read_word(text, _types(schema))
-    kinds = _plain(schema).get("type")
+    kinds = plain(schema).get("type")
     wanted = [kinds] if isinstance(kinds, str) else kinds
     found = _read_json(text)
     if found is not _NO_JSON and (wanted is None or not _KINDS[type(found)].isdisjoint(wanted)):
