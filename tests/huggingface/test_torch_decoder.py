@@ -102,6 +102,7 @@ def test_the_likelihood_of_every_end_is_the_first_ones(make_folder: Callable[...
     _, merged = prefilled(loaded(folder, ends=(7, 9)), tokens)
     np.testing.assert_allclose(merged[7], np.logaddexp(plain[7], plain[9]), rtol=1e-6)
     assert merged[8] == plain[8]
+    np.testing.assert_allclose(np.logaddexp.reduce(merged), np.logaddexp.reduce(plain), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -77,6 +77,32 @@ async def test_interrupted_among_neighbours_it_gives_the_tokens_that_it_gives_al
         await driver.close()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+async def test_a_state_goes_on_from_disk_with_the_same_tokens(
+    folder: Path, tmp_path: Path, dtype: str
+) -> None:
+    def driver() -> EmbeddedDriver:
+        on_disk = {"snapshot_folder": tmp_path, "disk_bytes": 1 << 26}
+        return EmbeddedDriver(folder, torch=Torch("cpu", dtype, 1), slots=2, inline=True, **on_disk)
+
+    first, second = driver(), driver()
+    for job in jobs()[:3]:
+        expected, _ = await in_slices(first, job, 10_000)
+        shown: list[Delta] = []
+        outcome = await first.run(job, None, shown.append, lambda n: n >= 5)
+        assert isinstance(outcome, Preempted)
+        await first.move_out(outcome.snapshot)
+        await second.start()
+        outcome = await second.run(job, outcome.snapshot, shown.append, lambda n: False)
+        assert isinstance(outcome, Finished)
+        assert (outcome.text, outcome.tool_calls) == (expected.text, expected.tool_calls)
+        assert "".join(delta.text for delta in shown) == expected.text
+    assert (second.statistics().restored, second.statistics().replays) == (3, 0)
+    assert second.statistics().last_refused == ""
+    for each in (first, second):
+        await each.close()
+
+
 async def test_a_process_of_its_own_gives_the_same(folder: Path) -> None:
     inline = EmbeddedDriver(folder, torch=ON_CPU, inline=True)
     process = EmbeddedDriver(folder, torch=ON_CPU, slots=2)

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
+from msgspec import structs
 
 from aios.abi.errors import InvalidArgument, Unavailable
-from aios.abi.messages import Delta, FinishReason, TokenLogprob, ToolCall, Usage
+from aios.abi.messages import Choice, Delta, FinishReason, TokenLogprob, ToolCall, Usage
 from aios.drivers.continuing import NOTHING, Partial, Slice
 from aios.drivers.llm import Finished, Generation
 
@@ -27,7 +28,7 @@ _arguments = msgspec.json.Decoder(dict[str, Any])
 
 
 class Answer(ABC):
-    """Text is emitted as it comes, tool calls once they are whole."""
+    """Text is emitted as it comes, tool calls once they are whole. The first of several holds the others."""
 
     is_done = False
     """Whether the wire's own mark of the end has come: nothing after it counts."""
@@ -45,11 +46,13 @@ class Answer(ABC):
         self._end: End | None = None
         self._told_end = ""
         """The same in the provider's word."""
+        self._others: Sequence[Answer] = ()
+        """The second to the last, where more than one was asked for."""
 
     @property
     def is_complete(self) -> bool:
         """Whether the model has said that it is done; usage may still follow."""
-        return self._end is not None
+        return self._end is not None and all(other.is_complete for other in self._others)
 
     @property
     def is_empty(self) -> bool:
@@ -86,7 +89,11 @@ class Answer(ABC):
         """The tool calls, whole. `Unavailable` where one is not."""
 
     def finish(self) -> Finished:
-        """The whole answer. `Unavailable` or `InvalidArgument` when it is none."""
+        """The whole answer, with all others. `Unavailable` or `InvalidArgument` when one of them is none."""
+        if missing := sum(other._end is None and other.is_empty for other in self._others):
+            num_asked = 1 + len(self._others)
+            raise Unavailable(f"of {num_asked} answers the endpoint gave {num_asked - missing}")
+        others = tuple(_choice(other.finish()) for other in self._others)
         reason = self._reason()
         calls = tuple(self._calls())
         text, usage = "".join(self._text), self._usage
@@ -95,7 +102,7 @@ class Answer(ABC):
             text, usage = self._slice.text, self._before.whole_usage(usage)
         for call in calls:
             self._emit(Delta(tool_call=call, num_tokens=1))
-        return Finished(text, calls, reason, usage, self._model, tuple(self._logprobs))
+        return Finished(text, calls, reason, usage, self._model, tuple(self._logprobs), others)
 
     def _reason(self) -> FinishReason:
         if self._end == "filtered":
@@ -130,6 +137,20 @@ class Answer(ABC):
         self._num_chars += num_chars
         if self._max_tokens is not None and self._num_chars > CHARS_PER_TOKEN * self._max_tokens:
             raise Unavailable(f"the endpoint went on beyond the {self._max_tokens} tokens it was allowed")
+
+
+def single(job: Generation) -> Generation:
+    """The same job, of one answer."""
+    return structs.replace(job, sampling=structs.replace(job.sampling, n=1))
+
+
+def numbered(emit: Callable[[Delta], None], index: int) -> Callable[[Delta], None]:
+    """Takes the pieces of one of several answers."""
+    return lambda delta: emit(structs.replace(delta, index=index))
+
+
+def _choice(answer: Finished) -> Choice:
+    return Choice(answer.text, answer.tool_calls, answer.finish_reason, answer.logprobs)
 
 
 def parsed_arguments(text: str) -> Json | None:

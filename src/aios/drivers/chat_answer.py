@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from aios.abi.errors import Unavailable
 from aios.abi.messages import Delta, TokenLogprob, ToolCall, Usage
-from aios.drivers.answer import MAX_CALLS, Answer, End, Json, parsed_arguments
+from aios.drivers.answer import MAX_CALLS, Answer, End, Json, numbered, parsed_arguments, single
 from aios.drivers.llm import Generation
 
 _ENDS: dict[str, End] = {
@@ -187,6 +187,10 @@ class ChatAnswer(Answer):
 
     def __init__(self, job: Generation, model: str, emit: Callable[[Delta], None]) -> None:
         super().__init__(job, model, emit)
+        self._further = {
+            index: ChatAnswer(single(job), model, numbered(emit, index)) for index in range(1, job.sampling.n)
+        }
+        self._others = tuple(self._further.values())
         self._open: list[_OpenCall] = []
         self._num_counted = 0
         """Tokens of the text so far, by its chunks."""
@@ -201,13 +205,17 @@ class ChatAnswer(Answer):
         self._model = chunk.model or self._model
         self._note_usage(chunk)
         for choice in chunk.choices or ():
-            if choice.index == 0:
-                likely = choice.logprobs.content or () if choice.logprobs is not None else ()
-                logprobs = tuple(token.to_logprob() for token in likely)
-                self._add_piece(choice.delta or choice.message or _Piece(), logprobs)
-                if choice.finish_reason:
-                    self._ended(choice.finish_reason, _ENDS)
+            answer = self._further.get(choice.index) if choice.index else self
+            if answer is not None:
+                answer._add_choice(choice)
         return True
+
+    def _add_choice(self, choice: _Choice) -> None:
+        likely = choice.logprobs.content or () if choice.logprobs is not None else ()
+        logprobs = tuple(token.to_logprob() for token in likely)
+        self._add_piece(choice.delta or choice.message or _Piece(), logprobs)
+        if choice.finish_reason:
+            self._ended(choice.finish_reason, _ENDS)
 
     def _note_usage(self, chunk: _Chunk) -> None:
         counts = chunk.usage or (chunk.x_groq.usage if chunk.x_groq is not None else None)
@@ -222,9 +230,10 @@ class ChatAnswer(Answer):
         for call in piece.tool_calls or ():
             self._grow(self._call_at(call).add(call))
         if text := piece.text:
-            # Where usage comes with each chunk, it tells how many tokens it holds. Nearly every endpoint
-            # sends one.
-            num_tokens = max(1, len(logprobs), self._usage.completion_tokens - self._num_counted)
+            # Where usage comes with each chunk, it tells how many tokens it holds; of several answers it
+            # is that of all. Nearly every endpoint sends one.
+            num_told = 0 if self._others else self._usage.completion_tokens - self._num_counted
+            num_tokens = max(1, len(logprobs), num_told)
             self._num_counted += num_tokens
             self._say(text, num_tokens, logprobs)
 

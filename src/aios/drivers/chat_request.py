@@ -75,7 +75,7 @@ def _schema(schema: Json, messages: list[Json], known_as: str | None) -> Json:
 
 def _sampling(sampling: Sampling, fields: Mapping[str, str]) -> Json:
     body: Json = {"temperature": sampling.temperature}
-    body |= told(sampling, *(name for name in TELLING if fields.get(name, name)))
+    body |= told(sampling, *(name for name in TELLING if name != "beams" and fields.get(name, name)))
     if "logprobs" in body:
         body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
     if sampling.temperature > 0 and sampling.seed is not None:

@@ -79,10 +79,11 @@ def partial_of(snapshot: Snapshot | None) -> Partial:
 def may_be_cut(job: Generation) -> bool:
     """Whether the answer to `job` can be asked for from its middle on.
 
-    Not one that is more than text, or has a form: the endpoint would begin the form anew.
+    Not one that is more than one text, or has a form: the endpoint would begin the form anew.
     """
     return (
         job.sampling.logprobs is None
+        and job.sampling.n == 1
         and job.response_schema is None
         and (not job.tools or job.tool_choice in ("auto", "none"))
         and job.messages[-1].role != "assistant"

@@ -83,7 +83,10 @@ class Answer:
         sampling: Sampling,
         window: int,
         number: int,
+        never: NDArray[np.intp],
     ) -> None:
+        """`never` names tokens that no reply says."""
+        self._never = never
         self._sampler = Sampler(sampling, prompt, number)
         self._num_others = sampling.logprobs
         """Alternatives to each token that are told; None where no likelihoods are."""
@@ -114,6 +117,8 @@ class Answer:
     def choose(self, logits: Floats) -> tuple[int, TokenLogprob | None]:
         """The next token, and how likely it was where that is told. Spoils `logits`."""
         likely = self.likelihoods(logits)
+        logits = logits[: self._chat.vocab_size]
+        logits[self._never] = -np.inf
         self.grammar.restrict(logits)
         token = self.kept(self._sampler.choose(logits, self.num_tokens))
         return token, self.logprob(token, likely)
@@ -124,7 +129,7 @@ class Answer:
 
     def likelihoods(self, logits: Floats) -> NDArray[np.float64] | None:
         """How likely each token is, before any setting; None where that is not told."""
-        return log_softmax(logits) if self._num_others is not None and self.grammar.is_text else None
+        return self._said(logits) if self._num_others is not None and self.grammar.is_text else None
 
     def logprob(self, token: int, likely: NDArray[np.float64] | None) -> TokenLogprob | None:
         """What is told of how likely a token was."""
@@ -136,7 +141,7 @@ class Answer:
         """Log-probabilities of the tokens of the vocabulary, after biases and penalties; minus infinity for
         those that may not come next.
         """
-        scores = self._scores(logits)[: self._chat.vocab_size]
+        scores = self._said(self._sampler.adjusted(logits))
         allowed = self.grammar.allowed()
         if self._closing.forced is not None:
             allowed[:] = False
@@ -146,10 +151,13 @@ class Answer:
 
     def score(self, logits: Floats, token: int) -> float:
         """The same of one token, whether or not it may come."""
-        return float(self._scores(logits)[token])
+        return float(self._said(self._sampler.adjusted(logits))[token])
 
-    def _scores(self, logits: Floats) -> NDArray[np.float64]:
-        return log_softmax(self._sampler.adjusted(logits))
+    def _said(self, logits: Floats) -> NDArray[np.float64]:
+        """Log-probabilities among all that the model could say; minus infinity where no reply may say it."""
+        likely = log_softmax(logits)[: self._chat.vocab_size]
+        likely[self._never] = -np.inf
+        return likely
 
     def fork(self) -> "Answer":
         """The same place in the same answer, to go on from by itself."""
@@ -252,6 +260,9 @@ class Answers:
         self._chat, self._window = chat, window
         self._grammars = SchemaGrammars(chat)
         self._way_out = WayOut(chat)
+        tokens = range(chat.vocab_size)
+        never = [token for token in tokens if not chat.surface(token) and token not in chat.spoken]
+        self._never = np.array(never, np.intp)
 
     def begin(
         self,
@@ -266,12 +277,13 @@ class Answers:
 
         The `number`-th of several has other luck than the first.
 
-        `InvalidArgument` where no answer can fit. What it raises on parameters that are no JSON Schema is
-        Python's own.
+        `InvalidArgument` where no answer can fit.
         """
         grammar = self._chat.grammar(self._grammars, callable_tools, schema)
         closing = Closing(self._way_out, _reach(callable_tools, schema))
-        return Answer(self._chat, tools, grammar, closing, prompt, sampling, self._window, number)
+        return Answer(
+            self._chat, tools, grammar, closing, prompt, sampling, self._window, number, self._never
+        )
 
 
 def _reach(tools: Sequence[ToolSpec], schema: JsonSchema | None) -> int:

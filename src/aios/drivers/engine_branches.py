@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from aios.abi.messages import Beams, Choice, Delta, Sampling
 from aios.drivers.engine_answer import Answer, AnswerState
+from aios.drivers.llm import pieces_of
 from aios.drivers.models.model import Floats
 
 Begin = Callable[[int], Answer]
@@ -201,7 +202,7 @@ class BeamSearch(_Kept):
         deltas = [Delta(num_tokens=self.num_tokens - num_before)]
         if self._is_over:
             self.live, parents = [], []
-            deltas += _shown(self.choices())
+            deltas += pieces_of(self.choices())
         return deltas, parents
 
     def choices(self) -> list[Choice]:
@@ -260,15 +261,6 @@ def _best(scores: NDArray[np.float64], num: int) -> list[int]:
         scores = np.where(scores >= least, scores, -np.inf)
     order = np.argsort(-scores, kind="stable")[:num]
     return [int(token) for token in order if np.isfinite(scores[token])]
-
-
-def _shown(choices: Sequence[Choice]) -> list[Delta]:
-    deltas: list[Delta] = []
-    for index, choice in enumerate(choices):
-        if choice.text:
-            deltas.append(Delta(choice.text, logprobs=choice.logprobs, index=index))
-        deltas += [Delta(tool_call=call, index=index) for call in choice.tool_calls]
-    return deltas
 
 
 def _numbered(delta: Delta, number: int) -> Delta:

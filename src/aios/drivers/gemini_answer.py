@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from aios.abi.errors import Unavailable
 from aios.abi.messages import Delta, ToolCall, Usage
-from aios.drivers.answer import MAX_CALLS, Answer, End, Json, likely_tokens
+from aios.drivers.answer import MAX_CALLS, Answer, End, Json, likely_tokens, numbered, single
 from aios.drivers.llm import Generation
 from aios.drivers.remembered import Remembered
 
@@ -96,6 +96,11 @@ class GeminiAnswer(Answer):
     ) -> None:
         super().__init__(job, model, emit)
         self._signatures = signatures
+        self._further = {
+            index: GeminiAnswer(single(job), model, numbered(emit, index), signatures)
+            for index in range(1, job.sampling.n)
+        }
+        self._others = tuple(self._further.values())
         self._called: list[ToolCall] = []
 
     def add(self, data: bytes) -> bool:
@@ -110,10 +115,14 @@ class GeminiAnswer(Answer):
         if event.usage_metadata is not None:
             self._usage = event.usage_metadata.to_usage()
         if event.prompt_feedback is not None and (reason := event.prompt_feedback.block_reason):
-            self._ended(reason, {reason: "filtered"})
+            for each in (self, *self._further.values()):
+                each._ended(reason, {reason: "filtered"})
+        # Of several candidates the count is that of all.
+        num_tokens = 0 if self._further else self._usage.completion_tokens - num_before
         for candidate in event.candidates or ():
-            if candidate.index == 0:
-                self._add_candidate(candidate, self._usage.completion_tokens - num_before)
+            answer = self._further.get(candidate.index) if candidate.index else self
+            if answer is not None:
+                answer._add_candidate(candidate, num_tokens)
         return True
 
     def _add_candidate(self, candidate: _Candidate, num_tokens: int) -> None:

@@ -50,7 +50,11 @@ def request_body(
 
 def _config(sampling: Sampling, schema: Json | None) -> Json:
     body: Json = {"temperature": sampling.temperature}
-    names = {"presence_penalty": "presencePenalty", "frequency_penalty": "frequencyPenalty"}
+    names = {
+        "presence_penalty": "presencePenalty",
+        "frequency_penalty": "frequencyPenalty",
+        "n": "candidateCount",
+    }
     body |= renamed(told(sampling, *names), names)
     if sampling.temperature > 0 and sampling.seed is not None:
         body["seed"] = sampling.seed & _SEED_BITS

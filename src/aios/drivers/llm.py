@@ -5,6 +5,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from aios.abi.errors import Unavailable
 from aios.abi.messages import (
     Choice,
     Delta,
@@ -72,10 +73,28 @@ class Finished(Struct, frozen=True):
     """The second answer to the last, where more than one was asked for."""
 
 
+def pieces_of(choices: Sequence[Choice]) -> list[Delta]:
+    """Whole answers as a stream tells them: the text of each, then its calls."""
+    deltas: list[Delta] = []
+    for index, choice in enumerate(choices):
+        if choice.text:
+            deltas.append(Delta(choice.text, logprobs=choice.logprobs, index=index))
+        deltas += [Delta(tool_call=call, index=index) for call in choice.tool_calls]
+    return deltas
+
+
 class Preempted(Struct, frozen=True):
     """A generation that stopped because it was told to; `snapshot` lets it go on."""
 
     snapshot: Snapshot
+
+
+class Severed(Unavailable):
+    """The driver failed in the middle of a slice. `snapshot` lets the job go on after all that was shown."""
+
+    def __init__(self, message: str, snapshot: Snapshot) -> None:
+        super().__init__(message)
+        self.snapshot = snapshot
 
 
 class Embedded(Struct, frozen=True):
@@ -130,8 +149,9 @@ class LLMDriver(Protocol):
         of its model: what was emitted before is not emitted again. A snapshot is used once.
         Cancelling the awaiting task stops the generation and frees what it holds.
 
-        Raises an error of `aios.abi.errors`: `Unavailable`, `Overloaded`, `RateLimited`, `InvalidArgument`
-        (the model can't take this job), `ContextOverflow` (too long for the window) and no other.
+        Raises an error of `aios.abi.errors`: `Unavailable` (`Severed` where it can go on), `Overloaded`,
+        `RateLimited`, `InvalidArgument` (the model can't take this job), `ContextOverflow` (too long for the
+        window), `Internal` (a defect, which is in the log) and no other.
         """
         ...
 

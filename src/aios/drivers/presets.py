@@ -31,7 +31,8 @@ class Preset(Struct, frozen=True, kw_only=True):
     top_k: str = ""
     min_p: str = ""
     repetition_penalty: str = ""
-    """This and `min_p` are refused where it has no word for them."""
+    n: str = ""
+    """How many answers it is asked for. This and the two above are refused where it has no word for them."""
     max_tokens: str = "max_tokens"
     json_schema: str = "json_schema"
     """`json_object` where it takes no schema, but can be bound to JSON."""
@@ -56,6 +57,7 @@ class Preset(Struct, frozen=True, kw_only=True):
             "top_k": self.top_k,
             "min_p": self.min_p,
             "repetition_penalty": self.repetition_penalty,
+            "n": self.n,
             "max_tokens": self.max_tokens,
             "json_schema": self.json_schema,
             "stream_options": "stream_options" if self.stream_usage else "",
@@ -71,6 +73,7 @@ PRESETS: Mapping[str, Preset] = {
         api_key_env="OPENAI_API_KEY",
         # Reasoning models refuse `max_tokens`; all others take the newer name too.
         max_tokens="max_completion_tokens",
+        n="n",
         source="platform.openai.com/docs/api-reference/chat/create",
     ),
     "anthropic": Preset(
@@ -94,6 +97,7 @@ PRESETS: Mapping[str, Preset] = {
         form="https://RESOURCE.openai.azure.com/openai/v1",
         api_key_env="AZURE_OPENAI_API_KEY",
         max_tokens="max_completion_tokens",
+        n="n",
         source="learn.microsoft.com/azure/foundry/openai/api-version-lifecycle",
     ),
     "bedrock": Preset(
@@ -116,6 +120,7 @@ PRESETS: Mapping[str, Preset] = {
         top_k="top_k",
         min_p="min_p",
         repetition_penalty="repetition_penalty",
+        n="n",
         source="docs.together.ai/reference/chat-completions-1",
     ),
     "fireworks": Preset(
@@ -125,6 +130,7 @@ PRESETS: Mapping[str, Preset] = {
         min_p="min_p",
         repetition_penalty="repetition_penalty",
         stream_usage=False,
+        n="n",
         source="docs.fireworks.ai/tools-sdks/openai-compatibility",
     ),
     "openrouter": Preset(
@@ -141,6 +147,7 @@ PRESETS: Mapping[str, Preset] = {
         seed="random_seed",
         stream_usage=False,
         message_names=False,
+        n="n",
         source="docs.mistral.ai/api",
     ),
     "deepseek": Preset(
@@ -169,6 +176,7 @@ PRESETS: Mapping[str, Preset] = {
         min_p="min_p",
         repetition_penalty="repetition_penalty",
         continuation="exact",
+        n="n",
         source="docs.vllm.ai/en/latest/serving/openai_compatible_server.html",
     ),
     "sglang": Preset(
@@ -177,6 +185,7 @@ PRESETS: Mapping[str, Preset] = {
         min_p="min_p",
         repetition_penalty="repetition_penalty",
         continuation="exact",
+        n="n",
         source="docs.sglang.ai/basic_usage/openai_api_completions.html",
     ),
     "llama.cpp": Preset(

@@ -163,6 +163,7 @@ class TorchDecoder:
         logits = (self._normed(x, self._weights.gain) @ self._weights.unembedding).float()
         if len(self._ends) > 1:
             logits[:, self._ends[0]] = logits[:, self._ends].logsumexp(1)
+            logits[:, self._ends[1:]] = -torch.inf
         return logits
 
     def _attend_block(
