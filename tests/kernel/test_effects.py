@@ -2,6 +2,7 @@
 
 import asyncio
 from itertools import count
+from pathlib import Path
 
 import pytest
 from driving import Run, boot, settle_down
@@ -19,7 +20,7 @@ from aios.abi.errors import (
 )
 from aios.abi.messages import Message
 from aios.kernel.access import WRITES
-from aios.kernel.config import StoreConfig
+from aios.kernel.config import MountConfig, StoreConfig
 from aios.kernel.replies import pack, unpack
 from fakes.disk import Disk, broken, no_fault
 
@@ -54,6 +55,8 @@ LASTING: dict[str, tuple[int, sc.SystemCall]] = {
     "storage.prune": (1, sc.StoragePrune(path="pruned")),
     "storage.share": (1, sc.StorageShare(path="mine")),
     "storage.upload": (2, sc.StorageUpload(path="large")),
+    "storage.mount": (1, sc.StorageMount(name="lent", folder="new mount")),
+    "storage.unmount": (1, sc.StorageUnmount(folder="mounted")),
     "access.grant": (2, sc.AccessGrant(to="bob", resource="memory", verbs=("read",))),
     "access.revoke": (2, sc.AccessRevoke(grant_id="g1")),
     "process.spawn": (1, sc.ProcessSpawn(agent="child", principal="child", durable=True)),
@@ -77,6 +80,13 @@ NOT_MADE_AGAIN = {"process.exit", "access.approve", "access.deny", "tool.unregis
 """After the first its process is no more; the others end what a person or a tool's owner has begun."""
 
 
+def lent_beside(folder: Path) -> tuple[MountConfig, ...]:
+    """A directory that may be mounted, with nothing in it."""
+    lent = folder.with_name(f"{folder.name}-lent")
+    lent.mkdir(exist_ok=True)
+    return (MountConfig(name="lent", path=lent),)
+
+
 async def prepare(run: Run) -> dict[str, tuple[int, sc.SystemCall]]:
     """Answers the calls of `LASTING`, and those of things that are named when they are made."""
     await run.spawn("alice", principal="alice", durable=True)
@@ -91,6 +101,7 @@ async def prepare(run: Run) -> dict[str, tuple[int, sc.SystemCall]]:
     await run.call(2, sc.StorageWrite(path="old", content="x"))
     for path in ("mine", "pruned", "pruned"):
         await run.call(1, sc.StorageWrite(path=path, content="x"))
+    await run.call(1, sc.StorageMount(name="lent", folder="mounted"))
     link = await run.call(1, sc.StorageShare(path="mine"))
     part, commit, abort = [(await run.call(2, sc.StorageUpload(path="large"))).id for _ in range(3)]
     return LASTING | {
@@ -110,6 +121,7 @@ async def seen(run: Run) -> list[object]:
         await run.call(2, sc.MemorySearch()),
         await run.call(2, sc.StorageList()),
         *[await run.call(caller, sc.StorageQuota()) for caller in (1, 2)],
+        [one.folder for one in (await run.call(1, sc.StorageMounts())).mounts],
         await run.call(1, sc.StorageShares()),
         await run.call(1, sc.AccessGroups()),
         [(one.agent, one.pid, one.state) for one in (await run.call(1, sc.ProcessList())).processes],
@@ -124,7 +136,7 @@ async def seen(run: Run) -> list[object]:
 
 async def test_a_call_made_again_after_a_restart_changes_nothing_and_is_answered_the_same(tmp_path):
     replies = {}
-    async with boot(tmp_path) as run:
+    async with boot(tmp_path, mounts=lent_beside(tmp_path)) as run:
         calls = await prepare(run)
         for name, (caller, call) in calls.items():
             before = await seen(run)
@@ -134,7 +146,7 @@ async def test_a_call_made_again_after_a_restart_changes_nothing_and_is_answered
             assert await run.call(caller, call, key=name) == replies[name], name
             assert await seen(run) == after, name
         tokens = run.tokens
-    async with boot(tmp_path) as run:
+    async with boot(tmp_path, mounts=lent_beside(tmp_path)) as run:
         run.tokens |= tokens
         before = await seen(run)
         for name, (caller, call) in calls.items():
@@ -148,7 +160,7 @@ async def test_a_call_made_again_after_a_restart_changes_nothing_and_is_answered
 @pytest.mark.parametrize("name", PASSING)
 async def test_a_call_whose_effect_ends_with_the_kernel_is_remembered_as_long(tmp_path, name):
     call = PASSING[name]
-    async with boot(tmp_path) as run:
+    async with boot(tmp_path, mounts=lent_beside(tmp_path)) as run:
         await prepare(run)
         if isinstance(call, sc.ProcessResume):
             await run.call(1, sc.ProcessSuspend(pid=3))
@@ -166,9 +178,11 @@ async def test_a_call_whose_effect_ends_with_the_kernel_is_remembered_as_long(tm
             await run.call(1, sc.ProcessSend(pid=2, text="other"), key="once")
 
 
-async def test_every_call_that_writes_is_tried_here(run):
+async def test_every_call_that_writes_is_tried_here(tmp_path):
     names = {sc.ROW_OF[request].name for request in WRITES}
-    assert names == set(await prepare(run)) | NOT_MADE_AGAIN | (names & set(PASSING))
+    async with boot(tmp_path, mounts=lent_beside(tmp_path)) as run:
+        calls = await prepare(run)
+    assert names == set(calls) | NOT_MADE_AGAIN | (names & set(PASSING))
     assert all(wire.may_have_effect(name) for name in names)
 
 
@@ -264,7 +278,7 @@ async def test_a_dead_process_is_answered_nothing(run):
 async def test_a_commit_that_could_not_be_settled_is_settled_by_asking_again(tmp_path):
     disk = Disk("unsure", is_default=True)
     try:
-        async with boot(tmp_path) as run:
+        async with boot(tmp_path, mounts=lent_beside(tmp_path)) as run:
             pid = await durable(run)
             call = sc.StorageAppend(path="log", content="line\n")
             disk.fault = lambda operation: broken("IOERR_FSYNC") if operation.kind == "sync" else None
@@ -280,7 +294,7 @@ async def test_a_commit_that_could_not_be_settled_is_settled_by_asking_again(tmp
 
 
 async def test_a_tool_with_a_key_runs_once(tmp_path):
-    async with boot(tmp_path) as run:
+    async with boot(tmp_path, mounts=lent_beside(tmp_path)) as run:
         pid = await durable(run)
         call = sc.ToolRun(name="calculate", arguments={"expression": "6*7"})
         reply = await run.call(pid, call, key="k")
@@ -292,7 +306,7 @@ async def test_a_tool_with_a_key_runs_once(tmp_path):
 
 async def test_a_tool_that_was_begun_and_cut_off_is_not_begun_again(tmp_path, monkeypatch):
     runs = count()
-    async with boot(tmp_path) as run:
+    async with boot(tmp_path, mounts=lent_beside(tmp_path)) as run:
         pid = await durable(run)
         tools = run.kernel._dispatcher._managers.tool
         execute, began = tools.execute, asyncio.Event()
@@ -315,7 +329,7 @@ async def test_a_tool_that_was_begun_and_cut_off_is_not_begun_again(tmp_path, mo
 
 
 async def test_a_damaged_reply_is_told_from_none(tmp_path):
-    async with boot(tmp_path) as run:
+    async with boot(tmp_path, mounts=lent_beside(tmp_path)) as run:
         pid = await durable(run)
         await run.call(pid, sc.MemoryAdd(text="t"), key="k")
         await run.kernel._store.write(lambda c: c.execute("UPDATE replies SET reply = x'7b7d'").get)
@@ -325,7 +339,7 @@ async def test_a_damaged_reply_is_told_from_none(tmp_path):
 
 
 async def test_a_secret_is_not_kept_with_a_reply(tmp_path):
-    async with boot(tmp_path) as run:
+    async with boot(tmp_path, mounts=lent_beside(tmp_path)) as run:
         call = sc.ProcessSpawn(agent="a", principal="a", durable=True)
         spawned = await run.call(1, call, key="k")
         other = await run.call(1, call, key="k2")

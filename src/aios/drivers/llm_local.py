@@ -1,13 +1,15 @@
 """The embedded core: a small model that ships in the package, run by an engine in a process of its own.
 
 Owns the engine's life and which call each event belongs to. It knows nothing of tokens or weights. An engine
-that dies fails its calls with `Unavailable`; the next call starts another, after a pause that grows with each
-death. Snapshots that died with it are replayed by the new one: the same job gives the same tokens. A call
-that goes on from one has waited its turn already, and waits out such a pause too.
+that dies fails its calls with `Unavailable`, `Severed` where a part of an answer was there; the next call
+starts another, after a pause that grows with each death. Snapshots that died with it are replayed by the new
+one: the same job gives the same tokens. A call that goes on from one has waited its turn already, and waits
+out such a pause too.
 """
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,7 +39,9 @@ from aios.drivers.engine_frames import (
 )
 from aios.drivers.engine_link import EngineLink, InlineLink, ProcessLink
 from aios.drivers.limits import OnLimits, ignore_limits
-from aios.drivers.llm import Finished, Generation, Preempted, Snapshot, SnapshotKind
+from aios.drivers.llm import Finished, Generation, Preempted, Severed, Snapshot, SnapshotKind
+
+log = logging.getLogger(__name__)
 
 EMBEDDED_MODEL = Path(__file__).parent / "models" / "nano"
 _MIB = 1 << 20
@@ -52,6 +56,10 @@ class _Flight:
     done: "asyncio.Future[Finished | Preempted | int]"
     emit: Callable[[Delta], None]
     must_yield: Callable[[int], bool]
+    num_before: int = 0
+    """Tokens of earlier slices,"""
+    num_shown: int = 0
+    """and of this one."""
     leaving: bool = False
 
 
@@ -137,12 +145,9 @@ class EmbeddedDriver:
         emit: Callable[[Delta], None],
         must_yield: Callable[[int], bool],
     ) -> Finished | Preempted:
-        if resume is not None:
-            self._moved.pop(resume.handle, None)
-            await self._wait_out_pause()
-        link = await self._ready_link()
+        link = await (self._ready_link() if resume is None else self._link_to_resume(resume))
         run_id = next(self._ids)
-        flight = self._take_off(run_id, emit, must_yield)
+        flight = self._take_off(run_id, emit, must_yield, 0 if resume is None else resume.num_tokens)
         try:
             link.send(Submit(run_id, job, resume))
             outcome = await flight.done
@@ -153,6 +158,16 @@ class EmbeddedDriver:
             del self._flights[run_id]
         assert not isinstance(outcome, int)
         return outcome
+
+    async def _link_to_resume(self, resume: Snapshot) -> EngineLink:
+        """The engine's link, for a call that waited its turn already. Raises `Severed`."""
+        try:
+            await self._wait_out_pause()
+            link = await self._ready_link()
+        except Unavailable as error:
+            raise Severed(error.message, resume) from error
+        self._moved.pop(resume.handle, None)
+        return link
 
     def drop(self, snapshot: Snapshot) -> None:
         self._moved.pop(snapshot.handle, None)
@@ -194,9 +209,13 @@ class EmbeddedDriver:
         return self._statistics
 
     def _take_off(
-        self, run_id: int, emit: Callable[[Delta], None], must_yield: Callable[[int], bool]
+        self,
+        run_id: int,
+        emit: Callable[[Delta], None],
+        must_yield: Callable[[int], bool],
+        num_before: int = 0,
     ) -> _Flight:
-        flight = _Flight(asyncio.get_running_loop().create_future(), emit, must_yield)
+        flight = _Flight(asyncio.get_running_loop().create_future(), emit, must_yield, num_before)
         self._flights[run_id] = flight
         return flight
 
@@ -251,7 +270,16 @@ class EmbeddedDriver:
         self._link = None
         self._moved.clear()
         self._count_death()
+        for run_id, flight in self._flights.items():
+            if flight.num_before + flight.num_shown and not flight.done.done():
+                flight.done.set_exception(Severed(error.message, self._lost(run_id, flight)))
         self._fail_all(error)
+
+    def _lost(self, run_id: int, flight: _Flight) -> Snapshot:
+        """A snapshot of which nothing is left but how much was shown: an engine runs its job again."""
+        handle = f"lost-{run_id}"
+        self._moved[handle] = "lost with its engine, to be computed again"
+        return Snapshot("state", handle, flight.num_before + flight.num_shown, 0)
 
     def _count_death(self) -> None:
         """The first death may be chance: the engine is started again at once. More and more rarely after."""
@@ -293,12 +321,15 @@ class EmbeddedDriver:
                 self._on_progress(flight, event)
             case Parked(_, snapshot):
                 flight.done.set_result(Preempted(snapshot))
-            case Failed(_, error):
+            case Failed(_, error, trace):
+                if trace:
+                    log.error("%s\n%s", error.message, trace)
                 flight.done.set_exception(from_reply(error))
             case Counted(_, num_tokens):
                 flight.done.set_result(num_tokens)
 
     def _on_progress(self, flight: _Flight, progress: Progress) -> None:
+        flight.num_shown = progress.num_tokens
         for delta in progress.deltas:
             flight.emit(delta)
         if progress.finished is not None:

@@ -28,13 +28,14 @@ from aios.abi.errors import (
     Overloaded,
     PermissionDenied,
 )
-from aios.abi.messages import Delta
+from aios.abi.messages import Choice
 from aios.drivers.clock import Clock
+from aios.drivers.llm import pieces_of
 from aios.drivers.store import Manner, ReplyOf, Store
 from aios.drivers.writer import Work
 from aios.kernel.process import Process, new_token
 from aios.kernel.replies import SCHEMA, Replies, fingerprint
-from aios.kernel.task import Task
+from aios.kernel.task import Emit, Task
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ FREES: frozenset[type[sc.SystemCall]] = frozenset(
         sc.StorageUnlock,
         sc.StorageUnshare,
         sc.StorageAbort,
+        sc.StorageUnmount,
         sc.ToolUnregister,
         sc.AccessRevoke,
         sc.AccessDeny,
@@ -159,8 +161,7 @@ class Effects:
         owner, now = process.principal, self._clock.time()
         if task.job is None and (earlier := await self.find(process, task.key, task.asked)) is not None:
             assert isinstance(earlier, sc.LlmAnswer)
-            if task.emit is not None:
-                task.emit(Delta(earlier.text))
+            tell(earlier, task.emit)
             return earlier
         reply = await work()
         if reply is not None:
@@ -245,6 +246,14 @@ class _Once:
 
     def forget(self, connection: apsw.Connection) -> None:
         self._replies.forget(connection, *self._place)
+
+
+def tell(reply: sc.Reply, emit: Emit | None) -> None:
+    """Give an answer that was made before to who takes its pieces."""
+    if emit is not None and isinstance(reply, sc.LlmAnswer):
+        first = Choice(reply.text, reply.tool_calls, reply.finish_reason, reply.logprobs)
+        for delta in pieces_of([first, *reply.others]):
+            emit(delta)
 
 
 def _remember(process: Process, key: str, call: sc.SystemCall, reply: sc.Reply) -> None:

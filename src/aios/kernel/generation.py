@@ -23,7 +23,7 @@ from aios.abi.errors import (
 from aios.abi.messages import Delta, Message, Sampling, ToolSpec, Usage
 from aios.abi.syscalls import Embeddings, Fit, Fitted, LlmAnswer, LlmEmbed, LlmGenerate
 from aios.drivers.clock import Clock
-from aios.drivers.llm import Embedder, Finished, Generation, Mover, Preempted, Snapshot
+from aios.drivers.llm import Embedder, Finished, Generation, Mover, Preempted, Severed, Snapshot
 from aios.kernel.context import ContextManager, fit
 from aios.kernel.cores.core import Core, Cores
 from aios.kernel.effects import Effects
@@ -126,9 +126,13 @@ class Generations:
             task.has_emitted = False
         try:
             return await self._asked(core, core.driver.run(job, resume, *self._face(task, core)))
+        except Severed as severed:
+            task.has_emitted = False
+            self._keep(task, core, severed.snapshot)
+            raise
         except (Overloaded, Unavailable):
-            if resume is not None and resume.kind == "text" and not (task.has_emitted or task.is_settled):
-                self._context.keep(task.id, resume, core.name, core.driver.drop)
+            if resume is not None and resume.kind == "text" and not task.has_emitted:
+                self._keep(task, core, resume)
             raise
         except ContextOverflow:
             raise
@@ -282,13 +286,19 @@ class Generations:
         return emit, must_yield
 
     def _interrupt(self, task: Task, core: Core, outcome: Preempted) -> None:
+        self._keep(task, core, outcome.snapshot)
         if task.is_settled:
-            core.driver.drop(outcome.snapshot)
             return
-        self._context.keep(task.id, outcome.snapshot, core.name, core.driver.drop)
         task.num_switches += 1
         self._journal.num_preempted += 1
         self._journal.record(self._clock.now(), "preempted", task.id, task.pid, task.row.name)
+
+    def _keep(self, task: Task, core: Core, snapshot: Snapshot) -> None:
+        """Have a snapshot to go on from, as long as anybody waits for it."""
+        if task.is_settled:
+            core.driver.drop(snapshot)
+        else:
+            self._context.keep(task.id, snapshot, core.name, core.driver.drop)
 
     def _answer(self, task: Task, core: Core, outcome: Finished, usage: Usage) -> LlmAnswer:
         assert task.first_run is not None

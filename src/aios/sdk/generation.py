@@ -71,25 +71,34 @@ class Llm(Stubs):
         """The model's next message. `on_delta` takes its pieces as they come; `timeout_s` is in seconds.
 
         Made again with the same idempotency `key`, a call is answered as it was, and where the kernel died
-        over it, it goes on with the same tokens. Without `on_delta` that is done of itself.
+        over it, it goes on with the same tokens. Where a connection is lost, that is done of itself, and
+        `on_delta` takes each piece once: `Conflict` where a core cannot say the same again.
         """
         call = _call_of(messages, choices)
         return await self._call(call, sc.LlmAnswer, on_delta=on_delta, timeout_s=timeout_s, key=key)
 
     def stream(
-        self, messages: Prompt, *, timeout_s: float | None = None, **choices: Unpack[Choices]
+        self,
+        messages: Prompt,
+        *,
+        timeout_s: float | None = None,
+        key: str = "",
+        **choices: Unpack[Choices],
     ) -> "Stream":
         """The same, piece by piece: `async for delta in agent.llm.stream(…)`."""
-        return Stream(self._call, _call_of(messages, choices), timeout_s)
+        return Stream(self._call, _call_of(messages, choices), timeout_s, key)
 
 
 class Stream:
     """The pieces of one answer, to be gone through once. Leaving the loop early cancels the generation."""
 
-    def __init__(self, call: Caller, generate: sc.LlmGenerate, timeout_s: float | None) -> None:
+    def __init__(
+        self, call: Caller, generate: sc.LlmGenerate, timeout_s: float | None, key: str = ""
+    ) -> None:
         self._call = call
         self._generate = generate
         self._timeout_s = timeout_s
+        self._key = key
         self._answer: sc.LlmAnswer | None = None
 
     @property
@@ -102,7 +111,13 @@ class Stream:
     async def __aiter__(self) -> AsyncIterator[Delta]:
         deltas: asyncio.Queue[Delta | None] = asyncio.Queue()
         asking = asyncio.create_task(
-            self._call(self._generate, sc.LlmAnswer, on_delta=deltas.put_nowait, timeout_s=self._timeout_s)
+            self._call(
+                self._generate,
+                sc.LlmAnswer,
+                on_delta=deltas.put_nowait,
+                timeout_s=self._timeout_s,
+                key=self._key,
+            )
         )
         asking.add_done_callback(lambda ended: _end(ended, deltas))
         try:

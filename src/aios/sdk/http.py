@@ -1,6 +1,6 @@
 """The way over HTTP: one POST a call, server-sent events for a stream. Knows the native interface only."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from aios.abi.errors import (
 )
 from aios.abi.messages import Delta
 from aios.abi.syscalls import Reply, SystemCall
-from aios.sdk.repeating import Keys, goes_on, resolved
+from aios.sdk.repeating import Keys, answered
 from aios.sdk.sending import Emit, lost, pack
 
 if TYPE_CHECKING:
@@ -68,11 +68,11 @@ class Http:
         """See `Transport.call`."""
         name, args = pack(call, timeout_s)
         key = key or self._keys.key_for(name)
-        return await resolved(
-            key,
-            lambda: self._send(token, name, args, emit, timeout_s, key),
-            repeats=goes_on(name, key, emit),
-        )
+
+        def send(emit: Emit | None) -> Awaitable[Reply]:
+            return self._send(token, name, args, emit, timeout_s, key)
+
+        return await answered(name, key, emit, send)
 
     async def _send(
         self, token: str, name: str, args: bytes, emit: Emit | None, timeout_s: float | None, key: str

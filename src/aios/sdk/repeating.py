@@ -20,6 +20,7 @@ from aios.abi.errors import (
 )
 from aios.abi.syscalls import Reply
 from aios.sdk.sending import Emit
+from aios.sdk.shown import Shown
 
 PAUSES_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Before each time that it is asked again: a kernel that was killed is back within a second or two."""
@@ -42,12 +43,26 @@ class Keys:
         return f"{self._prefix}-{next(self._numbers):08x}"
 
 
-def goes_on(name: str, key: str, emit: Emit | None) -> bool:
-    """Whether the call `name`, lost on its way, is a generation to be asked for again.
+async def answered(
+    name: str, key: str, emit: Emit | None, send: Callable[[Emit | None], Awaitable[Reply]]
+) -> Reply:
+    """What the call `name` comes to: see `resolved`. `send` makes it, with who takes its pieces.
 
-    Not where its pieces were taken as they came: they would come again.
+    A generation with a key is asked for again where its connection was lost, and no piece is given on twice.
+    `Conflict` where its core then answers otherwise than was shown.
     """
-    return bool(key) and emit is None and not wire.may_have_effect(name) and wire.takes_key(name)
+    goes_on = bool(key) and not wire.may_have_effect(name) and wire.takes_key(name)
+    if emit is None or not goes_on:
+        return await resolved(key, lambda: send(emit), repeats=goes_on)
+    shown = Shown(emit)
+
+    def send_again() -> Awaitable[Reply]:
+        shown.begin()
+        return send(shown)
+
+    reply = await resolved(key, send_again, repeats=True)
+    shown.complete(reply)
+    return reply
 
 
 async def resolved(key: str, send: Callable[[], Awaitable[Reply]], *, repeats: bool = False) -> Reply:

@@ -507,6 +507,19 @@ class Storage(Stubs):
     async def abort(self, upload_id: str) -> sc.Done:
         return await self._call(sc.StorageAbort(upload_id=upload_id), sc.Done)
 
+    async def mount(
+        self, name: str, folder: str, write: bool = False, *, owner: str | None = None
+    ) -> sc.MountEntry:
+        """Have a folder follow the directory that the operator lends by this name."""
+        call = sc.StorageMount(name=name, folder=folder, write=write, owner=owner)
+        return await self._call(call, sc.MountEntry)
+
+    async def unmount(self, folder: str, *, keep: bool = False, owner: str | None = None) -> sc.Done:
+        return await self._call(sc.StorageUnmount(folder=folder, keep=keep, owner=owner), sc.Done)
+
+    async def mounts(self, *, owner: str | None = None) -> sc.MountEntries:
+        return await self._call(sc.StorageMounts(owner=owner), sc.MountEntries)
+
 
 class Access(Stubs):
     """Who may do what: grants of one's own things, and for the operator what waits for a person."""

@@ -16,7 +16,7 @@ from aios.abi.messages import Delta
 from aios.abi.syscalls import Reply, SystemCall
 from aios.sdk.http import Http
 from aios.sdk.link import Link
-from aios.sdk.repeating import Keys, goes_on, resolved
+from aios.sdk.repeating import Keys, answered
 from aios.sdk.sending import Emit, pack
 
 __all__ = ["Http", "InProcess", "Transport", "Trap", "UnixSocket"]
@@ -136,13 +136,13 @@ class UnixSocket:
         name, args = pack(call, timeout_s)
         key = key or self._keys.key_for(name)
 
-        async def send() -> Reply:
+        async def send(emit: Emit | None) -> Reply:
             link = self._link
             if link is None or link.closed is not None:
                 link = await self._connect()
             return await link.call(token, name, args, emit, timeout_s, key)
 
-        return await resolved(key, send, repeats=goes_on(name, key, emit))
+        return await answered(name, key, emit, send)
 
     async def close(self) -> None:
         if self._link is not None:
