@@ -56,7 +56,8 @@ async def answers(folder: Path, tokens: dict[str, str]) -> list[bytes]:
 
 def is_told(answer: bytes) -> bool:
     """Whether an answer says that something is damaged."""
-    return b'"damaged":["' in answer or any(f'"code":"{code}"'.encode() in answer for code in TOLD)
+    is_named = b'"damaged":["' in answer or b'"damaged":true' in answer
+    return is_named or any(f'"code":"{code}"'.encode() in answer for code in TOLD)
 
 
 def judged(folder: Path, tokens: dict[str, str], truth: list[bytes]) -> tuple[str, list[str]]:

@@ -63,6 +63,15 @@ async def test_histories_are_listed_by_name_and_in_pages(histories, agent):
     assert entry == sc.HistoryEntry("a", 2, size, False, now - 2, now)
 
 
+async def test_a_damaged_history_is_listed_as_that(histories, agent):
+    for name in ("bad", "good"):
+        await agent.append("hello", history=name)
+    await histories.change("UPDATE histories SET num_messages = 7 WHERE name = 'bad'")
+    bad, good = (await agent(sc.MemoryHistories())).histories
+    assert bad == sc.HistoryEntry("bad", 0, 0, False, 0, 0, damaged=True)
+    assert (good.name, good.num_messages, good.damaged) == ("good", 1, False)
+
+
 async def test_clearing_forgets_a_history(histories, agent):
     await agent(sc.MemoryAppend(messages=TALK))
     await agent.append("other", history="other")

@@ -19,6 +19,11 @@ _PIECE = 1000
 """Rows that are sealed in one transaction when a table gets its checksums."""
 
 
+def seal(kind: str, fields: tuple[Any, ...]) -> bytes:
+    """The checksum of a row with these fields; the same ones of another kind of row have another."""
+    return checksum(kind.encode(), repr(tuple(fields)).encode())
+
+
 class Sealed:
     """The table `table` with these columns, the first `num_keys` of which are its key."""
 
@@ -68,7 +73,7 @@ class Sealed:
         return ((row[:-1], row[-1] == self._seal(row[:-1])) for row in rows)
 
     def _seal(self, fields: tuple[Any, ...]) -> bytes:
-        return checksum(self.table.encode(), repr(tuple(fields)).encode())
+        return seal(self.table, fields)
 
     def _fill(self, connection: apsw.Connection, _: Cursor | None) -> Cursor | None:
         sql = f"SELECT {self._columns} FROM {self.table} WHERE checksum IS NULL LIMIT {_PIECE}"

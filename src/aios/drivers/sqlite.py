@@ -113,7 +113,8 @@ def typed(error: BaseException) -> BaseException:
     """What `error` means to a caller: SQLite's own become errors of `aios.abi.errors`, others stay."""
     if isinstance(error, apsw.FullError):
         return StorageFull("the disk has no room; what is stored can still be read")
-    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+    # What is kept as text was UTF-8 when it was written.
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError | UnicodeDecodeError):
         return Corrupt(f"the database is damaged where this was looked for: {error}")
     if isinstance(error, _FAILED):
         return Unavailable(f"the disk cannot be used: {error}")

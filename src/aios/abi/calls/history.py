@@ -87,6 +87,8 @@ class HistoryEntry(Struct, frozen=True):
     pinned: bool
     created: float
     updated: float
+    damaged: bool = False
+    """It does not match its checksum, and nothing is known but the name."""
 
 
 class HistoryEntries(Reply, frozen=True):

@@ -7,6 +7,7 @@ from msgspec import Struct, structs
 
 from aios.abi.errors import Corrupt, NotFound
 from aios.abi.syscalls import FileEntry, Label
+from aios.drivers.lookups import check_absent
 from aios.kernel.files.tables import MICROSECONDS, seal
 
 
@@ -48,6 +49,7 @@ def find(connection: apsw.Connection, owner: str, path: str) -> File:
     """The file, deleted or not. Raises `Corrupt`."""
     row = connection.execute("SELECT * FROM files WHERE owner = ? AND path = ?", (owner, path)).fetchone()
     if row is None:
+        check_absent(connection, "files", "owner, path", (owner, path))
         return File(0, owner, path)
     *fields, check = row
     if check != seal(*fields):

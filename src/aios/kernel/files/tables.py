@@ -69,7 +69,7 @@ TABLES = """
 
 SEALED = (
     *("file_owners", "files", "file_versions", "file_folders", "file_locks", "file_shares", "file_keys"),
-    "uploads",
+    *("uploads", "mounts", "mount_files", "mount_waiting"),
 )
 """Tables whose last column seals all others. Pieces and parts are sealed with their chunk's hash, too."""
 

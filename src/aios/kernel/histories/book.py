@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import astuple, replace
 
 from aios.abi.errors import Corrupt
-from aios.drivers.sqlite import checksum
+from aios.drivers.sealing import seal
 
 PINNED_BYTES = 2048
 """What a pinned history counts besides its text: about what keeping a short one takes."""
@@ -53,16 +53,19 @@ _COLUMNS = "owner, name, node, num_messages, num_bytes, is_pinned, created, upda
 
 
 def find(connection: apsw.Connection, key: Key) -> Row | None:
-    """Raises `Corrupt` where the row is not what was kept."""
+    """Raises `Corrupt` where the row is not what was kept, or may be one beside it whose key is damaged."""
     row = _find(connection, key)
-    return None if row is None else _checked(row)
+    if row is not None:
+        return _checked(row)
+    _check_absent(connection, key)
+    return None
 
 
-def listed(connection: apsw.Connection, owner: str, after: str, limit: int) -> list[Row]:
-    """Those of an owner by name, from the one after `after` on. One that is damaged is left out."""
+def listed(connection: apsw.Connection, owner: str, after: str, limit: int) -> list[Row | str]:
+    """Those of an owner by name, from the one after `after` on. Of one that is damaged only the name."""
     query = f"SELECT {_COLUMNS} FROM histories WHERE owner = ? AND name > ? ORDER BY name LIMIT ?"
     rows = connection.execute(query, (owner, after, limit))
-    return [_row(row) for row in rows if row[-1] == _check(_row(row))]
+    return [_row(row) if row[-1] == _check(_row(row)) else str(row[1]) for row in rows]
 
 
 def save(connection: apsw.Connection, old: Row | None, new: Row) -> Totals:
@@ -129,6 +132,21 @@ def _find(connection: apsw.Connection, key: Key) -> tuple[Any, ...] | None:
     return connection.execute(query, key).fetchone()
 
 
+def _check_absent(connection: apsw.Connection, key: Key) -> None:
+    """The same as `aios.drivers.lookups`, in a table that is an index itself: another tells the keys, too."""
+    for sign, order in ((">", "ASC"), ("<", "DESC")):
+        query = f"SELECT {_COLUMNS} FROM histories WHERE (owner, name) {sign} (?, ?) "
+        query += f"ORDER BY owner {order}, name {order} LIMIT 1"
+        row = connection.execute(query, key).fetchone()
+        if row is None or row[-1] == _check(_row(row)):
+            continue
+        known = (
+            "SELECT 1 FROM histories INDEXED BY histories_by_node WHERE node = ? AND owner = ? AND name = ?"
+        )
+        if connection.execute(known, (row[2], *row[:2])).fetchone() is None:
+            raise Corrupt(f"the histories are damaged where '{key.name}' was looked for")
+
+
 def _checked(row: tuple[Any, ...]) -> Row:
     found = _row(row)
     if row[-1] != _check(found):
@@ -142,4 +160,4 @@ def _row(row: tuple[Any, ...]) -> Row:
 
 
 def _check(row: Row) -> bytes:
-    return checksum(b"history", repr(astuple(row)).encode())
+    return seal("history", astuple(row))

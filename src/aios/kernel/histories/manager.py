@@ -17,7 +17,7 @@ from aios.drivers.store import Manner, Store
 from aios.kernel.config import MemoryConfig
 from aios.kernel.histories import book, rows
 from aios.kernel.histories.blocks import Blocks
-from aios.kernel.histories.book import Key
+from aios.kernel.histories.book import Key, Row
 from aios.kernel.histories.handles import Handle, Handles
 from aios.kernel.histories.nodes import Node, Text
 from aios.kernel.histories.packer import Packer
@@ -128,12 +128,7 @@ class HistoryManager:
 
     async def _list(self, owner: str, after: str, limit: int) -> sc.HistoryEntries:
         found = await self._store.read(lambda c: book.listed(c, owner, after, limit))
-        return sc.HistoryEntries(
-            tuple(
-                sc.HistoryEntry(r.name, r.num_messages, r.num_bytes, r.is_pinned, r.created, r.updated)
-                for r in found
-            )
-        )
+        return sc.HistoryEntries(tuple(map(_entry, found)))
 
     async def _read(self, key: Key, start: int, limit: int) -> sc.History:
         handle, pieces = self._handles.get(key), None
@@ -276,6 +271,13 @@ class HistoryManager:
 
 def _length(written: Written) -> sc.Reply:
     return sc.History(written.row.num_messages if written.row else 0)
+
+
+def _entry(found: Row | str) -> sc.HistoryEntry:
+    if isinstance(found, str):
+        return sc.HistoryEntry(found, 0, 0, False, 0.0, 0.0, damaged=True)
+    pinned, created, updated = found.is_pinned, found.created, found.updated
+    return sc.HistoryEntry(found.name, found.num_messages, found.num_bytes, pinned, created, updated)
 
 
 def _done(_: Written) -> sc.Reply:

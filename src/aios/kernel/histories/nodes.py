@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from aios.abi.errors import Corrupt
 from aios.drivers.packing import pack, unpack
+from aios.drivers.sealing import seal
 from aios.drivers.sqlite import checksum
 
 NODE_BYTES = 32 * 1024
@@ -246,7 +247,7 @@ def _values(node: Node) -> tuple[int | None, ...]:
 
 
 def _check(node: Node) -> bytes:
-    return checksum(b"node", repr(_values(node)).encode())
+    return seal("node", _values(node))
 
 
 def _check_body(node: Node, body: bytes) -> bytes:

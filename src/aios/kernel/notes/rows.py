@@ -11,12 +11,15 @@ import apsw
 from msgspec import Struct, structs
 
 from aios.abi.errors import Corrupt, QuotaExceeded
+from aios.drivers.lookups import check_absent
 from aios.kernel.notes.body import Body, absent, check_of, decode, encode, number_of
 from aios.kernel.notes.shelving import own_shelf, shelf_of
 from aios.kernel.shelves import tables
 
 SWEEP = 64
 """Owners whose expired notes are removed in one transaction."""
+
+_KEY = "owner, number"
 
 Scopes = frozenset[str] | None
 """The scopes of another's notes that a caller may see, as they are kept; None for all."""
@@ -153,6 +156,7 @@ def remove(connection: apsw.Connection, owner: str, note_id: str, now: float) ->
     condition = "number = ? AND (expires IS NULL OR expires > ?)"
     num_notes, touched = _discard(connection, owner, condition, (number, now))
     if not num_notes:
+        check_absent(connection, "notes", _KEY, (owner, number))
         raise absent(note_id)
     return touched
 
@@ -207,6 +211,7 @@ def _find(connection: apsw.Connection, owner: str, number: int, now: float) -> t
         (owner, number, now),
     ).fetchone()
     if row is None:
+        check_absent(connection, "notes", _KEY, (owner, number))
         raise absent(f"n{number}")
     return row[0], row[1], decode(owner, number, row[2], row[3])
 
