@@ -9,11 +9,14 @@ import pytest
 from aios.abi import syscalls as sc
 from aios.drivers.clock import SystemClock
 from aios.drivers.documents import extract as module
-from aios.drivers.documents import extracting, office, text
+from aios.drivers.documents import office, text
 from aios.drivers.documents.extract import extract
-from aios.drivers.documents.extracting import Extracted, Extractor
+from aios.drivers.documents.extracting import Allowed, Extracted, Extractor
 from aios.drivers.documents.text import DOCX, HTML, PDF, PPTX, XLSX, Unreadable
+from aios.drivers.llm_scripted import ScriptedDriver
 from aios.kernel.checking import files as checking
+from aios.kernel.config import Config, StorageConfig
+from aios.kernel.kernel import Kernel
 
 W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 A = 'xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main"'
@@ -38,8 +41,8 @@ def paragraph(said):
     return f"<w:p><w:r><w:t>{said}</w:t></w:r></w:p>"
 
 
-def read(media, data):
-    return extract(media, base64.b64encode(data).decode())
+def read(media, data, max_letters=512 * 1024):
+    return extract(media, base64.b64encode(data).decode(), max_letters)
 
 
 def refused(media, data):
@@ -195,35 +198,60 @@ def test_a_document_cut_short_says_so(cut):
     assert "broken" in refused(DOCX, packed(word__document_xml=f"<w:document {W}><w:p>"))
 
 
-def test_no_more_is_taken_out_than_is_wanted(monkeypatch):
-    monkeypatch.setattr(text, "MAX_LETTERS", 100)
-    assert len(read(DOCX, document(paragraph("tea " * 50) * 1000))) <= 100
+def test_no_more_is_taken_out_than_is_wanted():
+    assert len(read(DOCX, document(paragraph("tea " * 50) * 1000), max_letters=100)) <= 100
 
 
 @pytest.fixture
-async def extractor():
-    extractor = Extractor(SystemClock())
-    yield extractor
-    await extractor.close()
+async def allowing():
+    """Makes extractors that allow so much."""
+    made = []
+
+    def make(**allowed):
+        made.append(Extractor(SystemClock(), allowed=Allowed(**allowed)))
+        return made[-1]
+
+    yield make
+    for extractor in made:
+        await extractor.close()
 
 
-async def test_a_process_of_its_own_reads_and_what_goes_wrong_there_is_a_reason(extractor, monkeypatch):
+async def test_a_process_of_its_own_reads_and_what_goes_wrong_there_is_a_reason(allowing):
+    extractor = allowing()
     assert await extractor.extract(HTML, b"<p>tea") == Extracted("tea")
     broken = await extractor.extract(DOCX, b"no")
     assert broken == Extracted(None, "it is no Office document: File is not a zip file")
     failed = await extractor.extract("unheard", b"x")
     assert failed.text is None
     assert failed.why.startswith("its reader failed: KeyError")
-    monkeypatch.setattr(extracting, "MAX_BYTES", 2)
-    assert await extractor.extract(HTML, b"<p>") == Extracted(None, "it has more than 2 bytes")
 
 
-async def test_a_reader_that_takes_too_long_is_ended_and_the_next_one_works(extractor, monkeypatch):
-    deep = document("<w:p>" * 300_000)
-    monkeypatch.setattr(extracting, "TIMEOUT_S", 0.001)
-    found = await extractor.extract(DOCX, deep)
+async def test_what_a_document_may_take_is_the_configurations_to_say(tmp_path):
+    config = Config(data=tmp_path, storage=StorageConfig(max_document_bytes=9, max_document_letters=4))
+    async with Kernel(config, drivers={"scripted": ScriptedDriver(lambda job: "")}) as kernel:
+        for path, content in (("long.html", "<p>too long"), ("cut.html", "<p>coffee")):
+            await kernel.trap(kernel.operator_token, sc.StorageWrite(path=path, content=content))
+        await kernel.idle()
+        stat = await kernel.trap(kernel.operator_token, sc.StorageStat(path="long.html"))
+        assert stat.text == "none: it has more than 9 bytes"
+        found = await kernel.trap(kernel.operator_token, sc.StorageSearch(text="cof", mode="keyword"))
+        assert [hit.file.path for hit in found.hits] == ["cut.html"]
+
+
+async def test_no_more_than_is_allowed_is_read_and_taken_out(allowing):
+    assert await allowing(num_bytes=2).extract(HTML, b"<p>") == Extracted(None, "it has more than 2 bytes")
+    assert await allowing(num_letters=3).extract(HTML, b"<p>tea") == Extracted("te")
+    short = allowing(memory_bytes=64 * 1024 * 1024)
+    found = await short.extract(DOCX, document("<w:p>" * 3_000_000))
+    assert found.text is None
+
+
+async def test_a_reader_that_takes_too_long_is_ended_and_the_next_one_works(allowing):
+    extractor = allowing()
+    extractor.allowed = Allowed(seconds=0.001)
+    found = await extractor.extract(DOCX, document("<w:p>" * 300_000))
     assert found == Extracted(None, "it was not read in 0.001 s")
-    monkeypatch.setattr(extracting, "TIMEOUT_S", 30.0)
+    extractor.allowed = Allowed()
     assert (await extractor.extract(HTML, b"still here")).text == "still here"
 
 

@@ -16,9 +16,9 @@ READERS: dict[str, Callable[[bytes, Collected], None]] = {
 """By media type, what reads such documents."""
 
 
-def extract(media: str, data: str) -> str:
-    """Take the text out of a document, given as base64. Raises `Unreadable`."""
-    collected = Collected()
+def extract(media: str, data: str, max_letters: int) -> str:
+    """Take the text out of a document, given as base64: so much of it at most. Raises `Unreadable`."""
+    collected = Collected(max_letters)
     try:
         READERS[media](base64.b64decode(data), collected)
     except Enough:

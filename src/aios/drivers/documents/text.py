@@ -9,8 +9,6 @@ XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 DOCUMENTS = frozenset((HTML, PDF, DOCX, XLSX, PPTX))
 """The media types of what has its text taken out of it."""
-MAX_LETTERS = 512 * 1024
-"""Taken out of one document; the rest is left."""
 
 _SPACES = re.compile(r"[^\S\n]+")
 _LINE_ENDS = re.compile(r" ?\n ?")
@@ -26,11 +24,11 @@ class Enough(Exception):
 
 
 class Collected:
-    """Text that is put together piece by piece."""
+    """Text that is put together piece by piece, `max_letters` at most; the rest is left."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_letters: int) -> None:
         self._parts: list[str] = []
-        self._room = MAX_LETTERS
+        self._room = max_letters
 
     def add(self, text: str) -> None:
         """Raises `Enough` once there is no room for more."""

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from functools import partial
 
 import apsw
 
 from aios.abi.errors import AiosError, Corrupt, NotFound
 from aios.drivers.clock import Clock
-from aios.drivers.documents.extracting import MAX_BYTES, Extracted, Extractor
+from aios.drivers.documents.extracting import Allowed, Extracted, Extractor, too_large
 from aios.drivers.store import Store
 from aios.kernel.files import documents, holdings, reading, states, texts
 from aios.kernel.files.entries import File
@@ -27,6 +28,8 @@ class Extracting:
         self._extractor = extractor
         self._is_woken = False
         self._task: asyncio.Task[None] | None = None
+        self.on_text: Callable[[str], None] = lambda shelf: None
+        """Told of the shelf on which a document's text has come."""
 
     async def start(self) -> None:
         """Go on with what waits."""
@@ -62,25 +65,26 @@ class Extracting:
     async def _take_all(self) -> None:
         docid: int | None = 0
         while (docid := await self._store.read(partial(texts.waiting, after=docid or 0))) is not None:
-            found = await self._store.read(partial(_load, docid=docid))
+            found = await self._store.read(partial(_load, docid=docid, allowed=self._extractor.allowed))
             if found is None:
                 continue
             file, content = found
             taken = content if isinstance(content, Extracted) else await self._taken(file, content)
             await self._store.write(partial(_keep, file=file, taken=taken, now=self._clock.time()))
+            self.on_text(documents.shelf_of(file.owner))
 
     async def _taken(self, file: File, content: bytes) -> Extracted:
         return await self._extractor.extract(media_of(file.path), content)
 
 
-def _load(connection: apsw.Connection, docid: int) -> tuple[File, bytes | Extracted] | None:
+def _load(connection: apsw.Connection, docid: int, allowed: Allowed) -> tuple[File, bytes | Extracted] | None:
     """A file and its content, or why that cannot be had; None where the file itself cannot."""
     row = connection.execute("SELECT * FROM files WHERE docid = ?", (docid,)).fetchone()
     if row is None or row[-1] != seal(*row[:-1]):
         return None
     file = File(*row[:-1])
-    if file.size > MAX_BYTES:
-        return file, Extracted(None, f"it has more than {MAX_BYTES} bytes")
+    if file.size > allowed.num_bytes:
+        return file, too_large(allowed)
     try:
         state = states.with_content(connection, file, file.version)
         return file, reading.part(connection, file.path, state, 0, state.size).data
