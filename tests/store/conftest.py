@@ -17,6 +17,7 @@ from aios.kernel.groups import Groups
 from aios.kernel.memory import MemoryManager
 from aios.kernel.notes.shelving import NoteShelves
 from aios.kernel.process import Caller
+from aios.kernel.shelves.embedding import Embedder, Embedding
 from aios.kernel.shelves.shelf import Sources
 from aios.kernel.shelves.tender import Tender
 from aios.kernel.storage import StorageManager
@@ -36,16 +37,24 @@ class Agent:
 
 
 class Managers:
-    def __init__(self, store: Store, memory: MemoryConfig, storage: StorageConfig) -> None:
+    def __init__(
+        self,
+        store: Store,
+        memory: MemoryConfig,
+        storage: StorageConfig,
+        embedder: Embedder | None = None,
+    ) -> None:
         self.store = store
         self.clock = ManualClock()
         self.audit = AuditLog(store, self.clock)
         self.groups = Groups(store, self.audit, 100)
         self.grants = Grants(store, self.audit, 100)
         sources = Sources({"notes": NoteShelves(), "files": FileShelves()})
-        self.tender = Tender(store, sources, memory.max_index_bytes)
+        embedding = None if embedder is None else Embedding(store, sources, self.clock, embedder)
+        self.tender = Tender(store, sources, memory.max_index_bytes, embedding)
         self.memory = MemoryManager(store, memory, self.clock, self.grants, self.groups, self.tender)
         self.extracting = Extracting(store, self.clock, Extractor(SystemClock()))
+        self.extracting.on_text = self.tender.changed
         self.storage = StorageManager(store, storage, self.clock, self.tender, self.extracting)
 
     def agent(self, principal: str = "alice") -> Agent:
@@ -59,6 +68,7 @@ class Managers:
         await self.memory.start()
         await self.storage.start()
         await self.extracting.start()
+        await self.tender.begin()
         return self
 
     async def __aexit__(self, *exit: object) -> None:
@@ -69,9 +79,13 @@ class Managers:
 
 
 def managers_at(
-    path: Path, memory: MemoryConfig | None = None, storage: StorageConfig | None = None
+    path: Path,
+    memory: MemoryConfig | None = None,
+    storage: StorageConfig | None = None,
+    embedder: Embedder | None = None,
 ) -> Managers:
-    return Managers(Store(path / "aios.db"), memory or MemoryConfig(), storage or StorageConfig())
+    store = Store(path / "aios.db")
+    return Managers(store, memory or MemoryConfig(), storage or StorageConfig(), embedder)
 
 
 @pytest.fixture

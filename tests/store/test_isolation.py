@@ -19,7 +19,7 @@ from aios.abi.messages import Message
 from aios.drivers.clock import ManualClock
 from aios.drivers.llm_scripted import ScriptedDriver
 from aios.kernel.access import RULES, WRITES, Verdict
-from aios.kernel.config import AccessConfig, Config, CoreConfig
+from aios.kernel.config import AccessConfig, Config, CoreConfig, MountConfig
 from aios.kernel.grants import Grants
 from aios.kernel.kernel import Kernel
 
@@ -67,6 +67,9 @@ EXAMPLES: dict[type[sc.SystemCall], Callable[[str | None], sc.SystemCall]] = {
     sc.StorageShare: lambda owner: sc.StorageShare(path="a/plan.txt"),
     sc.StorageShares: lambda owner: sc.StorageShares(),
     sc.StorageUpload: lambda owner: sc.StorageUpload(path="large", owner=owner),
+    sc.StorageMount: lambda owner: sc.StorageMount(name="lent", folder="mounted", owner=owner),
+    sc.StorageUnmount: lambda owner: sc.StorageUnmount(folder="lent", owner=owner),
+    sc.StorageMounts: lambda owner: sc.StorageMounts(owner=owner),
 }
 """A call that its owner can make on what `furnish` made for it; None for one's own."""
 
@@ -84,7 +87,10 @@ NAMED = {
 OPEN_TO_ALL = {sc.StorageOpen}
 """Whoever has the link may; `test_sharing.py` says what opens nothing."""
 
-ASKS_A_PERSON = {sc.StorageDelete, sc.StorageWrite, sc.StorageMove, sc.StorageRollback, sc.StoragePrune}
+ASKS_A_PERSON = {
+    *(sc.StorageDelete, sc.StorageWrite, sc.StorageMove, sc.StorageRollback, sc.StoragePrune),
+    sc.StorageUnmount,
+}
 """Even who was granted these has to wait for an approval."""
 GIVES_A_NAME = {sc.StorageShare, sc.StorageUpload}
 """Calls that are never answered the same, as what they answer cannot be guessed."""
@@ -156,6 +162,9 @@ class World:
             sc.StorageWrite(path="a/plan.txt", content=f"then {secret}"),
         ):
             await self.ask(name, call)
+        if not (await self.ask(name, sc.StorageMounts())).mounts:
+            await self.ask(name, sc.StorageMount(name="lent", folder="lent"))
+        await self.kernel.idle()
 
     async def view(self, name: str) -> list[bytes]:
         """All that it can read of its own."""
@@ -165,7 +174,15 @@ class World:
 
 
 def opened(folder) -> Kernel:
-    config = Config(data=folder, cores=(CoreConfig(name="core"),), access=AccessConfig(share="allow"))
+    lent = folder.parent / f"{folder.name}-lent"
+    lent.mkdir(exist_ok=True)
+    (lent / "file.txt").write_text("a secret that was lent")
+    config = Config(
+        data=folder,
+        cores=(CoreConfig(name="core"),),
+        access=AccessConfig(share="allow", mount="allow"),
+        mounts=(MountConfig(name="lent", path=lent),),
+    )
     return Kernel(config, drivers={"core": ScriptedDriver()}, clock=ManualClock())
 
 
@@ -345,6 +362,7 @@ async def _life(folder, secrets: Callable[[int], list[str]]) -> list[bytes]:
                 await world.ask("eve", sc.MemorySearch(text=secret[:100]))
             told.append(await world.told("ann", example("eve")))
             told.append(await world.told("ann", example(None)))
+            await kernel.idle()
             told += [
                 await world.told("ann", sc.StorageSearch(text="secret plan", mode=mode))
                 for mode in ("keyword", "meaning", "both")

@@ -170,7 +170,7 @@ def ordinary(path: str) -> str:
 
 def forge(header: int, body: str = "{}") -> str:
     """Write to every channel there is, as an attacker would."""
-    for number in range(3, 20):
+    for number in range(3, 256):
         try:
             os.write(number, header.to_bytes(4, "big") + body.encode())
         except OSError:

@@ -85,6 +85,14 @@ class AccessManager:
         """A link is read by anybody who has it, of no process and by no grant."""
         return _as_set(process, self._config.share, "only the operator may make links here")
 
+    def may_mount(self, process: Process, owner: str | None, folder: str, now: float) -> Verdict:
+        """May it mount a directory that is lent, into its own files or where a grant lets it write?"""
+        verdict = ALLOW if owner is None else self.reach(process, "storage", "write", owner, folder, now)
+        if verdict.error or process.is_operator:
+            return verdict
+        asked = _as_set(process, self._config.mount, "only the operator may mount directories here")
+        return structs.replace(asked, owner=verdict.owner)
+
     def may_overwrite(
         self, process: Process, owner: str, path: str, if_version: int | None, now: float
     ) -> Verdict:
@@ -240,6 +248,11 @@ def _share(access: AccessManager, process: Process, call: sc.StorageShare, now: 
     return access.may_share(process)
 
 
+def _mount(access: AccessManager, process: Process, call: sc.StorageMount, now: float) -> Verdict:
+    """It brings what is on this machine into an owner's files."""
+    return access.may_mount(process, call.owner, call.folder, now)
+
+
 def _overwrite(access: AccessManager, process: Process, call: Any, now: float) -> Verdict:
     if call.owner is None:
         return ALLOW
@@ -327,6 +340,9 @@ RULES: dict[type[sc.SystemCall], Rule] = {
     sc.StoragePart: _anyone,
     sc.StorageCommit: _overwrite,
     sc.StorageAbort: _anyone,
+    sc.StorageMount: _mount,
+    sc.StorageUnmount: _thing("storage", "delete", "folder"),
+    sc.StorageMounts: _thing("storage", "read"),
     sc.ToolList: _anyone,
     sc.ToolRun: _anyone,
     sc.ToolRegister: _register,
@@ -383,6 +399,8 @@ WRITES: frozenset[type[sc.SystemCall]] = frozenset(
         sc.StoragePart,
         sc.StorageCommit,
         sc.StorageAbort,
+        sc.StorageMount,
+        sc.StorageUnmount,
         sc.ToolUnregister,
         sc.AccessGrant,
         sc.AccessRevoke,

@@ -9,8 +9,9 @@ import base64
 import binascii
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import apsw
@@ -20,7 +21,7 @@ from aios.abi import syscalls as sc
 from aios.abi.errors import AiosError, Internal, InvalidArgument
 from aios.drivers.clock import Clock
 from aios.drivers.store import Manner, Store
-from aios.kernel.config import StorageConfig
+from aios.kernel.config import MountConfig, StorageConfig
 from aios.kernel.files import (
     comparing,
     documents,
@@ -42,8 +43,9 @@ from aios.kernel.files.holdings import Limits
 from aios.kernel.files.tables import moment_of
 from aios.kernel.finding import grouping, joining, searching, shelving
 from aios.kernel.finding.extracting import Extracting
+from aios.kernel.mounts.manager import Mounts, Opened
 from aios.kernel.paths import check_folder, check_path
-from aios.kernel.process import Caller
+from aios.kernel.process import OPERATOR, Caller
 from aios.kernel.shelves.shelf import Hit
 from aios.kernel.shelves.tender import Tender
 from aios.kernel.shelves.tending import FLUSH
@@ -87,8 +89,22 @@ INLINE_BYTES = 64 * 1024
 
 
 class StorageManager:
+    """`lent` are directories of this machine that may be mounted, `protected` what is never part of one.
+
+    `opened` opens such a directory; None for the usual way.
+    """
+
     def __init__(
-        self, store: Store, config: StorageConfig, clock: Clock, tender: Tender, extracting: Extracting
+        self,
+        store: Store,
+        config: StorageConfig,
+        clock: Clock,
+        tender: Tender,
+        extracting: Extracting,
+        *,
+        lent: Iterable[MountConfig] = (),
+        protected: Iterable[Path] = (),
+        opened: Opened | None = None,
     ) -> None:
         self._store = store
         self._extracting = extracting
@@ -105,26 +121,67 @@ class StorageManager:
             config.max_shares,
             config.max_uploads,
         )
+        self._mounts = Mounts(
+            store,
+            clock,
+            self._limits,
+            {one.name: one for one in lent},
+            rescan_s=config.rescan_s,
+            max_mounts=config.max_mounts,
+            on_taken=self._taken,
+            protected=protected,
+            opened=opened,
+        )
         self._lockers: set[int] = set()
         """The processes that have locked something."""
         self._releases: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Make the tables, and give up the locks of an earlier kernel. Raises what `Store.migrate` raises."""
+        """Make the tables, give up the locks of an earlier kernel, and go on with the mounts.
+
+        Raises what `Store.migrate` raises.
+        """
         await self._store.migrate("files", migrating.SCHEMA)
         for shelf in await self._store.read(shelving.owners_due):
             self._tender.wake(shelf)
         if await self._store.read(locks.is_any):
             with self._store.writing(Manner(frees=True)):
                 await self._store.write(locks.end_all)
+        await self._mounts.start()
+
+    async def close(self) -> None:
+        """Leave off following the mounted directories."""
+        await self._mounts.close()
+
+    async def idle(self) -> None:
+        """Wait until what has changed in mounted directories has been taken in."""
+        await self._mounts.idle()
 
     async def execute(self, caller: Caller, call: sc.SystemCall) -> sc.Reply:
         """Answer one call of the group `storage`. Raises `InvalidArgument`, or as the modules of `files`."""
         call = _checked(call)
         asking = await self._asking(caller, call)
+        changed = caller.principal if isinstance(call, sc.StorageJoin) else asking.owner
+        if not (self._mounts.is_any(asking.owner) or self._mounts.is_any(changed)):
+            return await self._execute(caller, asking, call)
+        paths = _paths(call)
+        await self._mounts.fresh(asking.owner, paths)
+        reply = await self._execute(caller, asking, call)
+        if type(call) in CHANGES or isinstance(call, sc.StorageJoin):
+            await self._mounts.push(changed, paths)
+        return await self._mounts.told(reply) if isinstance(reply, sc.FileEntry) else reply
+
+    async def _execute(self, caller: Caller, asking: Asking, call: sc.SystemCall) -> sc.Reply:
         if verb := READS.get(type(call)):
             return await self._store.read(partial(_answered, verb, asking, call))
         match call:
+            case sc.StorageMount():
+                return await self._mounts.mount(asking, call)
+            case sc.StorageUnmount():
+                return await self._mounts.unmount(asking, call)
+            case sc.StorageMounts(owner=owner):
+                everybodys = owner is None and caller.principal == OPERATOR
+                return await self._mounts.entries(None if everybodys else asking.owner)
             case sc.StorageSearch(limit=limit):
                 return await self._search(
                     asking, call, limit, partial(searching.found, call=call, limit=limit)
@@ -160,6 +217,7 @@ class StorageManager:
         """
         call = _checked(call)
         owner = getattr(call, "owner", None) or caller.principal
+        await self._mounts.fresh(owner, _paths(call))
         match call:
             case sc.StorageShare(version=None):
                 entry = await self._store.read(lambda c: entries.existing(c, owner, call.path))
@@ -237,10 +295,17 @@ class StorageManager:
 
     def _wrote(self, owner: str, weight: int) -> None:
         """Have the index follow in the background, now and then."""
+        self._tender.changed(documents.shelf_of(owner))
         self._untended[owner] += weight
         if self._untended[owner] >= FLUSH:
             del self._untended[owner]
             self._tender.wake(documents.shelf_of(owner))
+
+    def _taken(self, owner: str, num_bytes: int, has_documents: bool) -> None:
+        """What a mounted directory brought is indexed, too."""
+        self._wrote(owner, 1 + num_bytes * FLUSH // shelving.DUE_BYTES)
+        if has_documents:
+            self._extracting.wake()
 
     async def _asking(self, caller: Caller, call: sc.SystemCall) -> Asking:
         return Asking(
@@ -255,6 +320,16 @@ class StorageManager:
 
 def _answered(verb: Verb, asking: Asking, call: sc.SystemCall, connection: apsw.Connection) -> sc.Reply:
     return verb(connection, asking, call)
+
+
+def _paths(call: sc.SystemCall) -> list[str]:
+    """The files and folders that a call is about."""
+    if isinstance(call, sc.StorageJoin):
+        return [call.to, *(file.path for file in call.files)]
+    if isinstance(call, sc.StorageMount | sc.StorageUnmount | sc.StorageMounts):
+        return []
+    found = (getattr(call, field, None) for field in ("path", "to", "folder"))
+    return [path.removesuffix("/") for path in found if path is not None]
 
 
 def _may_bring_documents(call: sc.SystemCall) -> bool:
@@ -312,6 +387,8 @@ def _checked(call: sc.SystemCall) -> sc.SystemCall:
         case sc.StorageList(folder=folder, after=after):
             check_folder(folder)
             check_folder(after)
+        case sc.StorageMount(folder=folder) | sc.StorageUnmount(folder=folder):
+            check_path(folder.removesuffix("/"))
         case sc.FileConditions():
             check_folder(call.folder)
             searching.check(call)

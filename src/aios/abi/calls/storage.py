@@ -39,6 +39,8 @@ MAX_READ_BYTES = 8 * 1024 * 1024
 """Of a file in one reply."""
 MAX_PART_BYTES = 4 * 1024 * 1024
 """Of an upload in one call."""
+MAX_MOUNT_PROBLEMS = 100
+"""Files of a mounted directory that are named with what is wrong with them."""
 
 
 class StorageCreate(SystemCall, frozen=True):
@@ -381,6 +383,40 @@ class StorageAbort(SystemCall, frozen=True):
     upload_id: Name
 
 
+class StorageMount(SystemCall, frozen=True):
+    """Have a folder of one's files follow a directory of this machine, which the operator lends by a name.
+
+    Its files are entries like others, with versions and found by searches; what changes there changes here,
+    and with `write` the other way round. `Conflict` where there is something in the folder, or it is in
+    another mounted directory. By default it waits for a person. How far it is `storage.mounts` says.
+    """
+
+    name: Name
+    """Of the directory; `storage.mounts` names those that are lent."""
+    folder: Path
+    write: bool = False
+    """Where the directory is lent for writing."""
+    owner: Name | None = None
+
+
+class StorageUnmount(SystemCall, frozen=True):
+    """End a mount. Its entries are deleted, which leaves their versions; the directory stays as it is.
+
+    `Conflict` where what was written here is not in the directory yet.
+    """
+
+    folder: Path
+    keep: bool = False
+    """Keep the entries, as ordinary files."""
+    owner: Name | None = None
+
+
+class StorageMounts(SystemCall, frozen=True):
+    """The mounted directories of an owner and how far each is; for the operator everybody's."""
+
+    owner: Name | None = None
+
+
 class FileEntry(Reply, frozen=True):
     """A file or folder without its content. Times are seconds since the epoch, `size` is in bytes.
 
@@ -401,6 +437,8 @@ class FileEntry(Reply, frozen=True):
     text: str = ""
     """Of `stat`, for HTML, PDF and Office files: `extracted`, `waiting`, or `none: ` and why there is no text
     to be searched."""
+    mount: str = ""
+    """Of a file in a mounted directory that may be written: why it is not there as it was written here."""
 
 
 class FileContent(Reply, frozen=True):
@@ -508,6 +546,54 @@ class Upload(Reply, frozen=True):
 
     id: str
     received: int
+
+
+class MountProblem(Struct, frozen=True):
+    """A file of a mounted directory, by its path there, and what is wrong with it."""
+
+    path: str
+    why: str
+
+
+class MountEntry(Reply, frozen=True):
+    """A mounted directory. `why` says of one that is `unavailable` what keeps it from being followed."""
+
+    folder: str
+    owner: str
+    name: str
+    write: bool = False
+    state: Literal["scanning", "following", "unavailable"] = "following"
+    """`scanning` until all of it has been taken in once."""
+    why: str = ""
+    files: int = 0
+    """That have been taken in,"""
+    all_files: int = 0
+    """of so many that there were when it was mounted, or are now."""
+    bytes: int = 0
+    waiting: int = 0
+    """Entries changed here that are not in the directory yet."""
+    conflicts: int = 0
+    """Changes made here that a change in the directory has overtaken: they are in the history."""
+    num_problems: int = 0
+    """Things in the directory that are left out, such as links, of which the first 100 are named."""
+    problems: tuple[MountProblem, ...] = ()
+    unsaved: tuple[MountProblem, ...] = ()
+    """The first 100 that could not be written to the directory; that is tried again now and then."""
+    unwatched: str = ""
+    """Why changes are only found when the directory is looked through; empty where they are told at once."""
+
+
+class LentEntry(Struct, frozen=True):
+    """A directory that may be mounted, and with which label its files come."""
+
+    name: str
+    write: bool
+    label: Label
+
+
+class MountEntries(Reply, frozen=True):
+    mounts: tuple[MountEntry, ...]
+    lent: tuple[LentEntry, ...] = ()
 
 
 class FileHit(Struct, frozen=True):

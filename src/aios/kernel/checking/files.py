@@ -152,6 +152,32 @@ def _mend_texts(connection: apsw.Connection) -> None:
             texts.changed(connection, file)
 
 
+_AHEAD = """
+    SELECT m.id, m.owner, k.folder, k.name FROM mount_files k
+    JOIN mounts m ON m.id = k.mount
+    LEFT JOIN files f ON f.owner = m.owner
+        AND f.path = m.folder || '/' || iif(k.folder = '', '', k.folder || '/') || k.name
+    WHERE f.version IS NOT k.version AND NOT EXISTS (
+        SELECT 1 FROM mount_waiting w WHERE w.mount = k.mount
+            AND w.path = iif(k.folder = '', '', k.folder || '/') || k.name)
+"""
+"""Files of mounted directories that are not what their entry is, and that nobody knows to wait."""
+
+
+def _mounted(connection: apsw.Connection) -> Iterator[Problem]:
+    stored: Any = connection.execute(_AHEAD)
+    for _, owner, folder, name in stored:
+        yield Problem("index", "mount_waiting", f"'{folder}/{name}' of a directory mounted by {owner}")
+
+
+def _mend_mounted(connection: apsw.Connection) -> None:
+    """What is newer waits to be written to the directory, where that has not changed either."""
+    ahead: list[Any] = connection.execute(_AHEAD).fetchall()
+    for id, _, folder, name in ahead:
+        path = f"{folder}/{name}" if folder else name
+        connection.execute("REPLACE INTO mount_waiting VALUES (?, ?, ?)", (id, path, seal(id, path)))
+
+
 CHECKS = (
     Check(("file_chunks",), _chunks),
     *(Check((table,), partial(_sealed, table)) for table in SEALED if table != "file_owners"),
@@ -160,4 +186,5 @@ CHECKS = (
     Check(("file_owners",), _owners, _mend_owners),
     Check(("file_documents",), _documents, _mend_documents),
     Check(("file_texts",), _texts, _mend_texts),
+    Check(("mount_waiting", "mount_files", "mounts"), _mounted, _mend_mounted),
 )

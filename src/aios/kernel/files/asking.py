@@ -19,6 +19,8 @@ class Asking(Struct, frozen=True):
     limits: Limits
     content: tuple[Chunk, ...] = ()
     """What the call brings, cut into chunks."""
+    is_mirror: bool = False
+    """Whether it makes a mount what its directory is, which no lock and no missing right keeps out."""
 
     @property
     def moment(self) -> int:

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from aios.abi.errors import Conflict, Corrupt, TooLarge
 from aios.abi.syscalls import FileVerb, Label
-from aios.kernel.files import documents, entries, folders, holdings, pieces, sharing, states, texts
+from aios.kernel.files import documents, entries, folders, holdings, mounting, pieces, sharing, states, texts
 from aios.kernel.files.asking import Asking
 from aios.kernel.files.chunks import Chunk, chunks_of
 from aios.kernel.files.entries import File
@@ -22,13 +22,15 @@ from aios.kernel.files.states import State
 class Change:
     """Begun with what the owner holds; `close` keeps what it came to. The others answer the new entry.
 
-    They raise `TooLarge`, `QuotaExceeded`, `Conflict` where a name is taken, or `Corrupt`.
+    They raise `TooLarge`, `QuotaExceeded`, `Conflict` where a name is taken, `PermissionDenied` in a mount
+    that is read only, or `Corrupt`.
     """
 
     def __init__(self, connection: apsw.Connection, asking: Asking) -> None:
         self._connection = connection
         self._asking = asking
         self.held = holdings.load(connection, asking.owner)
+        self._mounts = [] if asking.is_mirror else mounting.all_of(connection, asking.owner)
 
     def close(self) -> None:
         holdings.save(self._connection, self.held)
@@ -117,6 +119,7 @@ class Change:
         *,
         num_files: int = 0,
     ) -> File:
+        mounting.change(self._connection, self._mounts, new.path)
         num_bytes = sum(one.size for one in content) + ROW_BYTES
         self.held.count(num_files, num_bytes)
         if not new.deleted:

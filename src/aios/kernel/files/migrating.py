@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from aios.drivers.migrations import Cursor, Step
 from aios.drivers.sqlite import checksum
-from aios.kernel.files import documents, entries, holdings, pieces, states, texts
+from aios.kernel.files import documents, entries, holdings, mounting, pieces, states, texts
 from aios.kernel.files.cutting import MIN_CHUNK
 from aios.kernel.files.entries import File
 from aios.kernel.files.holdings import ROW_BYTES, Holdings
@@ -155,5 +155,12 @@ def _keep_lost(connection: apsw.Connection) -> None:
             entries.insert(connection, file)
 
 
-SCHEMA: tuple[Step, ...] = (CHUNKS + TABLES, move, documents.take_over, texts.TABLE, texts.take_over)
+SCHEMA: tuple[Step, ...] = (
+    CHUNKS + TABLES,
+    move,
+    documents.take_over,
+    texts.TABLE,
+    texts.take_over,
+    mounting.TABLES,
+)
 """Every change ever made to the tables. Where older ones are the first is done; the second moves them."""

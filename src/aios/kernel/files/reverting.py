@@ -4,7 +4,7 @@ import apsw
 
 from aios.abi.errors import InvalidArgument, NotFound
 from aios.abi.syscalls import FileEntry, StorageRollback
-from aios.kernel.files import entries, folders, locks, pieces, reading, states
+from aios.kernel.files import entries, folders, locks, mounting, pieces, reading, states
 from aios.kernel.files.asking import Asking
 from aios.kernel.files.changing import Change, check_version
 from aios.kernel.files.entries import File
@@ -47,6 +47,7 @@ def _rollback_folder(
     moment = moment_of(call.time) if call.time is not None else call.version or 0
     if call.if_version is not None:
         check_version(call.path, folders.version(connection, asking.owner, call.path), call.if_version)
+    mounting.check_holds_none(connection, asking.owner, call.path, itself=False)
     files = files_below(connection, asking, call.path, deleted=True)
     if not files and not folders.is_there(connection, asking.owner, call.path):
         raise entries.absent(call.path)

@@ -81,25 +81,42 @@ def part(connection: apsw.Connection, asking: Asking, call: StoragePart) -> Uplo
 def commit(connection: apsw.Connection, asking: Asking, call: StorageCommit) -> FileEntry:
     """Raises `NotFound`, `Conflict`, `TooLarge`, `QuotaExceeded` or `Corrupt`."""
     locks.check(connection, asking, call.path, call.lock)
-    row = _find(connection, asking, call.upload_id)
-    if row.owner != asking.owner:
-        raise _absent(row.id)
-    content = _whole(connection, row, call.size)
+    change = Change(connection, asking)
+    content = taken(connection, asking, change, call.upload_id, call.size)
     file = entries.find(connection, asking.owner, call.path)
     check_version(call.path, live_version(file), call.if_version)
-    change = Change(connection, asking)
-    change.held.count(0, -row.received - ROW_BYTES)
     new = change.put(file, content, "write", label=call.label, source=call.source)
-    connection.execute("DELETE FROM upload_parts WHERE upload = ?", (row.id,))
-    connection.execute("DELETE FROM uploads WHERE id = ?", (row.id,))
     change.close()
     return new.entry
+
+
+def taken(
+    connection: apsw.Connection, asking: Asking, change: Change, upload_id: str, size: int
+) -> list[Piece]:
+    """The content of an upload, which ends here: for a version that `change` makes. Raises as `commit`."""
+    row = _find(connection, asking, upload_id)
+    if row.owner != asking.owner:
+        raise _absent(row.id)
+    content = _whole(connection, row, size)
+    change.held.count(0, -row.received - ROW_BYTES)
+    connection.execute("DELETE FROM upload_parts WHERE upload = ?", (row.id,))
+    connection.execute("DELETE FROM uploads WHERE id = ?", (row.id,))
+    return content
 
 
 def abort(connection: apsw.Connection, asking: Asking, call: StorageAbort) -> Done:
     """Mark it as one to be dropped; `sweep` does it. Raises `NotFound`."""
     _keep(connection, structs.replace(_find(connection, asking, call.upload_id), touched=0))
     return Done()
+
+
+def abandon(connection: apsw.Connection, owner: str, principal: str) -> None:
+    """Mark all that one has begun for an owner as to be dropped, as `abort` does."""
+    rows: list[Any] = connection.execute(
+        "SELECT * FROM uploads WHERE owner = ? AND principal = ?", (owner, principal)
+    ).fetchall()
+    for row in rows:
+        _keep(connection, structs.replace(_checked(row), touched=0))
 
 
 def sweep(connection: apsw.Connection, moment: int) -> bool:

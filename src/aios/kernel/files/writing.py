@@ -13,7 +13,7 @@ from aios.abi.syscalls import (
     StorageMove,
     StorageWrite,
 )
-from aios.kernel.files import entries, folders, holdings, locks, states
+from aios.kernel.files import entries, folders, holdings, locks, mounting, states
 from aios.kernel.files.asking import Asking
 from aios.kernel.files.changing import Change, check_version
 from aios.kernel.files.entries import File
@@ -43,8 +43,9 @@ def write(
 
 
 def mkdir(connection: apsw.Connection, asking: Asking, call: StorageMkdir) -> Done:
-    """Raises `Conflict` or `QuotaExceeded`."""
+    """Raises `Conflict`, `QuotaExceeded` or `PermissionDenied`."""
     locks.check(connection, asking, call.path, None)
+    _check_room(connection, asking.owner, call.path)
     if not entries.find(connection, asking.owner, call.path).deleted:
         raise Conflict(f"there is already a file '{call.path}'")
     folders.check_free(connection, asking.owner, call.path)
@@ -73,6 +74,7 @@ def delete(connection: apsw.Connection, asking: Asking, call: StorageDelete) -> 
 def _delete_folder(connection: apsw.Connection, asking: Asking, call: StorageDelete, change: Change) -> None:
     owner, path = asking.owner, call.path
     check_folder(connection, owner, path, call.if_version)
+    mounting.check_holds_none(connection, owner, path)
     files = files_below(connection, asking, path)
     if files and not call.deep:
         raise Conflict(f"'{path}' is a folder with something in it: delete it with deep, or empty it first")
@@ -112,6 +114,8 @@ def _move_folder(connection: apsw.Connection, asking: Asking, call: StorageMove,
     if to == path or to.startswith(f"{path}/"):
         raise InvalidArgument(f"'{path}' cannot be moved into itself")
     check_folder(connection, owner, path, call.if_version)
+    mounting.check_holds_none(connection, owner, path)
+    _check_room(connection, owner, to)
     folders.check_free(connection, owner, to)
     if not entries.find(connection, owner, to).deleted:
         raise Conflict(f"there is already a file '{to}'")
@@ -121,6 +125,13 @@ def _move_folder(connection: apsw.Connection, asking: Asking, call: StorageMove,
     folders.remove(connection, owner, path)
     for name, created in made:
         folders.add(connection, owner, _moved(name, path, to), created)
+
+
+def _check_room(connection: apsw.Connection, owner: str, folder: str) -> None:
+    """`PermissionDenied` where a folder may not be made: in a mount that is read only."""
+    for mount in mounting.all_of(connection, owner):
+        if mount.covers(folder):
+            mounting.check_writable(mount, folder)
 
 
 def _moved(name: str, path: str, to: str) -> str:
