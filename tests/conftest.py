@@ -1,4 +1,6 @@
-"""What every test shares: hypothesis is seeded and never judges by time."""
+"""What every test shares: hypothesis is seeded and never judges by time; no library tells of us."""
+
+import os
 
 from hypothesis import HealthCheck, settings
 
@@ -10,3 +12,5 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("aios")
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # Tests look whether onnxruntime is there, which starts it.

@@ -2,8 +2,11 @@
 
 from itertools import islice
 
+import pytest
+
 from aios.bench.notes import finding, growth, speed
 from aios.bench.notes.facts import ASKED, facts
+from fakes.sentence_folder import write_model
 
 
 def test_facts_are_those_of_their_seed_and_each_note_is_its_own():
@@ -32,6 +35,17 @@ async def test_recall_is_that_of_the_one_right_note():
     assert by_what["asked misspelt, mode meaning"]["recall@5"] > 0.8
     assert by_what["asked misspelt, mode keyword"]["recall@5"] < 0.5
     assert all(row["recall@1"] <= row["recall@5"] <= row["recall@10"] for row in rows)
+
+
+async def test_recall_is_told_with_an_embedding_too(tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs the extra `embed`")
+    folder = write_model(tmp_path, {"tea": (1, 0), "coffee": (0, 1)})
+    rows = await finding.recall(0, 40, 4, lambda line: None, f"model:{folder}")
+    assert [row["what"] for row in rows[:2]] == [
+        "asked by keyword, mode both, with the embedding",
+        "asked by keyword, mode meaning, with the embedding",
+    ]
+    assert rows[-1]["a second"] > 0
 
 
 async def test_growth_lives_through_each_size():

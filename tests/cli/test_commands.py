@@ -17,7 +17,7 @@ from aios.server.socket import SocketServer
 
 COMMANDS = [
     *("demo", "serve", "run", "shell", "ps", "top", "cores", "explain"),
-    *("kill", "suspend", "resume", "ls", "put", "get", "ingest"),
+    *("kill", "suspend", "resume", "ls", "put", "get", "search", "ingest", "mount", "unmount"),
     *("call", "approve", "fsck", "backup", "bench"),
 ]
 

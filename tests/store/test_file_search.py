@@ -196,6 +196,9 @@ BEFORE = """
     CREATE VIRTUAL TABLE file_words USING fts5 (owner, body, content='', contentless_delete=1);
     DROP TABLE file_documents;
     DROP TABLE file_texts;
+    DROP TABLE mounts;
+    DROP TABLE mount_files;
+    DROP TABLE mount_waiting;
     UPDATE schemas SET version = 2 WHERE name = 'files';
     INSERT INTO schemas VALUES ('file_search', 1);
 """

@@ -13,14 +13,22 @@ from aios.drivers.backup import copy
 from aios.drivers.llm_scripted import ScriptedDriver
 from aios.kernel.checking.found import Problem
 from aios.kernel.checking.whole import CHECKS, OF_STORE, check, repair
-from aios.kernel.config import Config, CoreConfig
+from aios.kernel.config import Config, CoreConfig, MountConfig
 from aios.kernel.kernel import Kernel
 
 WHOLE = "the whole database: the page that says what is in it is damaged"
 
 
 def booted(folder):
-    return Kernel(Config(data=folder, cores=(CoreConfig(name="core"),)), drivers={"core": ScriptedDriver()})
+    lent = folder.parent / "lent"
+    lent.mkdir(exist_ok=True)
+    (lent / "file.txt").write_text("lent")
+    config = Config(
+        data=folder,
+        cores=(CoreConfig(name="core"),),
+        mounts=(MountConfig(name="lent", path=lent, write=True),),
+    )
+    return Kernel(config, drivers={"core": ScriptedDriver()})
 
 
 async def lived(folder):
@@ -46,6 +54,8 @@ async def lived(folder):
         await ask(ann, sc.StoragePart(upload_id=upload.id, start=0, data=b"part"))
         await ask(operator, sc.StorageWrite(path="shown", content="x"))
         await ask(operator, sc.StorageShare(path="shown"))
+        await ask(operator, sc.StorageMount(name="lent", folder="mounted", write=True))
+        await kernel.idle()
         await ask(ann, sc.MemorySearch(text="plan"))
         await ask(ann, sc.StorageSearch(text="bb"))
     return ann
@@ -93,6 +103,9 @@ DAMAGES = {
     "file_keys": "UPDATE file_keys SET key = x'00'",
     "uploads": "UPDATE uploads SET principal = 'eve'",
     "upload_parts": "UPDATE upload_parts SET start = 7",
+    "mounts": "UPDATE mounts SET writable = 0",
+    "mount_files": "UPDATE mount_files SET version = 2",
+    "mount_waiting": "INSERT INTO mount_waiting VALUES (1, 'file.txt', x'00')",
     "grants": "UPDATE grants SET grantee = 'eve'",
     "access_groups": "UPDATE access_groups SET name = 'dream'",
     "group_members": "UPDATE group_members SET principal = 'eve' WHERE principal = 'bob'",

@@ -39,7 +39,8 @@ class Desk:
 
     def __init__(self) -> None:
         self.connection = apsw.Connection(":memory:")
-        self.connection.execute(tables.SCHEMA[0])
+        for step in tables.SCHEMA:
+            self.connection.execute(step)
         self.documents: dict[str, dict[int, Document]] = {}
         self.last: Counter[str] = Counter()
 

@@ -48,6 +48,9 @@ def bench(
     embedded: Annotated[
         bool, typer.Option("--embedded", help="schedule: on the embedded model, too, in real time.")
     ] = False,
+    embedding: Annotated[
+        str, typer.Option(metavar="model:FOLDER", help="memory: find notes by this model, too.")
+    ] = "",
     json: JsonFlag = False,
 ) -> None:
     """Measure this version on this machine.
@@ -74,7 +77,7 @@ def bench(
         if name == "schedule":
             result = _schedule(quick, seed, out, only or (), seeds, wire=wire, embedded=embedded)
         else:
-            result = _measure(name, quick, seed, failures)
+            result = _measure(name, quick, seed, failures, embedding)
     where = environment()
     if json:
         print_json({"rows": result.rows, "goals": result.goals, "environment": where})
@@ -82,7 +85,7 @@ def bench(
         _print_result(name, result, where)
 
 
-def _measure(name: str, quick: bool, seed: int, failures: Path | None) -> "Result":
+def _measure(name: str, quick: bool, seed: int, failures: Path | None, embedding: str) -> "Result":
     match name:
         case "overhead":
             from aios.bench import overhead
@@ -114,7 +117,7 @@ def _measure(name: str, quick: bool, seed: int, failures: Path | None) -> "Resul
         case "memory":
             from aios.bench import memory
 
-            return memory.run(quick, seed, _say)
+            return memory.run(quick, seed, _say, embedding)
         case "storage":
             from aios.bench import storage
 

@@ -126,12 +126,12 @@ def ls(
 
 def _rows(files: "list[FileEntry]", folders: list[str]) -> list[tuple[object, ...]]:
     return [(f"{folder}/", None, None, "", "") for folder in folders] + [
-        (file.path, file.size, file.version, _day(file.modified), "damaged" if file.damaged else file.label)
+        (file.path, file.size, file.version, day(file.modified), "damaged" if file.damaged else file.label)
         for file in files
     ]
 
 
-def _day(seconds: float) -> str:
+def day(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 

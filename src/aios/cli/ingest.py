@@ -39,7 +39,7 @@ def ingest(
     Examples:
       aios ingest handbook
       aios ingest ~/papers --into kb/papers --untrusted
-      aios call storage.search text="travel costs" folder=handbook
+      aios search travel costs --folder handbook
     """
 
     async def work() -> "Ingested":

@@ -16,8 +16,10 @@ from aios.cli import (
     files,
     fsck,
     ingest,
+    mount,
     process,
     run,
+    search,
     serve,
     shell,
     top,
@@ -94,7 +96,10 @@ app.command()(process.resume)
 app.command()(files.ls)
 app.command()(files.put)
 app.command()(files.get)
+app.command()(search.search)
 app.command()(ingest.ingest)
+app.command()(mount.mount)
+app.command()(mount.unmount)
 app.command()(call.call)
 app.command()(approve.approve)
 app.command()(fsck.fsck)

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from aios.abi.errors import InvalidArgument
-from aios.abi.syscalls import Budget, Fit
+from aios.abi.syscalls import Budget, Fit, Label
 
 Count = Annotated[int, Meta(ge=1)]
 Bytes = Annotated[int, Meta(ge=0)]
@@ -189,6 +189,8 @@ class AccessConfig(Section, frozen=True):
     """Whether a person is asked before one agent overwrites another's file, where a grant lets it write."""
     share: Literal["operator", "ask", "allow"] = "ask"
     """Who may make links by which anybody reads a file: the operator, others once a person agrees, or all."""
+    mount: Literal["operator", "ask", "allow"] = "ask"
+    """Who may mount the directories that are lent: the operator, others once a person agrees, or all."""
 
 
 class StoreConfig(Section, frozen=True):
@@ -220,6 +222,9 @@ class MemoryConfig(Section, frozen=True):
     """Of one owner's notes, with what they were before."""
     max_note_versions: Count = 32
     """Of one note, the one that it is included; older ones are dropped."""
+    embedding: Annotated[str, Meta(pattern=r"^(ngrams|model:.+|core:.+)$")] = "ngrams"
+    """By what searches tell what is alike in meaning: `ngrams` by letters alone; `model:FOLDER` also by a
+    sentence embedding model there (extra `embed`), `core:NAME` by a core that embeds. docs/notes.md."""
     max_index_bytes: Bytes = 256 * MIB
     """Of what searches for notes keep in memory; what was searched longest ago is read again when needed."""
 
@@ -240,6 +245,35 @@ class StorageConfig(Section, frozen=True):
     """Links to the files of one owner."""
     max_uploads: Count = 64
     """Uploads under way into the files of one owner."""
+    max_mounts: Count = 64
+    """Mounted directories in the files of one owner."""
+    rescan_s: Seconds = 60.0
+    """A mounted directory is looked through so often, besides being watched; a large one less often, so that
+    it takes a twentieth of the time."""
+    max_document_bytes: Annotated[int, Meta(ge=0, le=256 * MIB)] = 32 * MIB
+    """Of an HTML, PDF or Office file whose text is taken out of it for searches,"""
+    max_document_letters: Annotated[int, Meta(ge=1, le=16 * MIB)] = 512 * 1024
+    """of that text; the rest is left,"""
+    document_s: Seconds = 30.0
+    """for how long the process that reads it may take,"""
+    document_memory_bytes: Annotated[int, Meta(ge=64 * MIB)] = 1024 * MIB
+    """and what it may take in memory."""
+
+
+class MountConfig(Section, frozen=True):
+    """A directory of this machine that agents may mount: `[[mounts]]`. Only its name is told to them."""
+
+    name: CoreName
+    path: Path
+    write: bool = False
+    """Whether it may be mounted for writing."""
+    hidden: bool = False
+    """Whether names that begin with a dot are part of it."""
+    label: Label = "untrusted"
+    """Of its files, as whoever writes there may write anything."""
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "path", self.path.expanduser().absolute())
 
 
 class ToolConfig(Section, frozen=True):
@@ -301,6 +335,7 @@ class Config(Section, frozen=True):
     store: StoreConfig = StoreConfig()
     memory: MemoryConfig = MemoryConfig()
     storage: StorageConfig = StorageConfig()
+    mounts: Annotated[tuple[MountConfig, ...], Meta(max_length=256)] = ()
     tools: ToolConfig = ToolConfig()
     journal: JournalConfig = JournalConfig()
 
@@ -312,6 +347,9 @@ class Config(Section, frozen=True):
         if taken := _RESOURCES & set(names):
             raise ValueError(f"a core cannot be called {min(taken)!r}: that is a resource of the kernel's")
         _check_journal(self.data, self.journal.file)
+        lent = [mount.name for mount in self.mounts]
+        if len(set(lent)) < len(lent):
+            raise ValueError(f"two mounts have the same name: {', '.join(sorted(lent))}")
         for core in self.cores:
             if core.kind == "openai" and not core.preset and not (core.base_url and core.model):
                 raise ValueError(f"core {core.name!r} of kind 'openai' needs a base_url and a model")
@@ -321,6 +359,9 @@ class Config(Section, frozen=True):
                 raise ValueError(f"core {core.name!r} neither generates nor embeds")
             if unknown := set(core.fallback) - set(names):
                 raise ValueError(f"core {core.name!r} falls back on {min(unknown)!r}, which is no core")
+        kind, _, name = self.memory.embedding.partition(":")
+        if kind == "core" and not any(core.name == name and core.embeds for core in self.cores):
+            raise ValueError(f"memory.embedding names {name!r}, which is no core with embeds = true")
 
     @property
     def socket_path(self) -> Path:
@@ -401,6 +442,10 @@ def _path(kind: type, value: Any) -> Any:
     return Path(value)
 
 
+_LISTS: dict[str, type[Section]] = {"cores": CoreConfig, "mounts": MountConfig}
+"""Tables of which there are several."""
+
+
 def _refuse_unknown(values: dict[str, Any], section: type[Section], where: str) -> None:
     types = get_type_hints(section)
     for key, value in values.items():
@@ -408,9 +453,9 @@ def _refuse_unknown(values: dict[str, Any], section: type[Section], where: str) 
             near = difflib.get_close_matches(key, types, 1)
             hint = f"; did you mean {where}{near[0]!r}?" if near else f"; there are {', '.join(types)}"
             raise InvalidArgument(f"the configuration has no key {where}{key!r}{hint}")
-        if key == "cores" and isinstance(value, list):
-            for core in value:
-                if isinstance(core, dict):
-                    _refuse_unknown(core, CoreConfig, "cores.")
+        if key in _LISTS and isinstance(value, list):
+            for one in value:
+                if isinstance(one, dict):
+                    _refuse_unknown(one, _LISTS[key], f"{key}.")
         elif isinstance(value, dict) and isinstance(types[key], type) and issubclass(types[key], Section):
             _refuse_unknown(value, types[key], f"{key}.")

@@ -34,7 +34,7 @@ from aios.kernel.config import RetryConfig
 from aios.kernel.context import ContextManager, Kept
 from aios.kernel.cores.core import LASTING, Cores
 from aios.kernel.cores.gate import DONE, Outcome, outcome_of
-from aios.kernel.effects import FREES
+from aios.kernel.effects import FREES, tell
 from aios.kernel.flight import Flight
 from aios.kernel.journal import Journal
 from aios.kernel.managers import Managers
@@ -131,6 +131,7 @@ class Dispatcher:
                 # A person who has been asked already is not asked again.
                 earlier = await effects.find(process, key, call)
                 if earlier is not None:
+                    tell(earlier, emit)
                     return earlier
             try:
                 return await self._call(process, row, call, emit, timeout_s, key, False)
@@ -444,7 +445,7 @@ class Dispatcher:
         """A core had no room for a generation, or failed it.
 
         It goes back to the head of its queue, and the gates say when it is tried again: a core without room
-        costs a call nothing but time, one that fails it a try. Never once a part of the answer was delivered.
+        costs a call nothing but time, one that fails it a try. Never where a part would come twice.
         Nor on a core of which somebody has to mend something first, but on others as long as there are any.
         When nothing has come from any of its cores for long enough, all that wait for them learn why.
         """

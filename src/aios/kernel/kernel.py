@@ -14,15 +14,16 @@ from aios.abi.errors import Unavailable
 from aios.abi.messages import Delta
 from aios.abi.syscalls import CoreEntry, Reply, SystemCall
 from aios.drivers.clock import Clock, SystemClock
-from aios.drivers.documents.extracting import Extractor
+from aios.drivers.documents.extracting import Allowed, Extractor
 from aios.drivers.linefile import LineFile
 from aios.drivers.llm import LLMDriver
+from aios.drivers.sentences import SentenceModel
 from aios.drivers.store import Store
 from aios.drivers.toolbox import Calls
 from aios.kernel.access import AccessManager
 from aios.kernel.approvals import Approvals
 from aios.kernel.audit import AuditLog
-from aios.kernel.config import Config, CoreConfig
+from aios.kernel.config import Config, CoreConfig, StorageConfig
 from aios.kernel.context import ContextManager
 from aios.kernel.cores.core import Core, Cores, is_going_on
 from aios.kernel.dispatcher import Dispatcher
@@ -35,6 +36,7 @@ from aios.kernel.flight import Flight
 from aios.kernel.generation import Generations
 from aios.kernel.grants import Grants
 from aios.kernel.groups import Groups
+from aios.kernel.indexing import CoreEmbedder
 from aios.kernel.journal import Journal
 from aios.kernel.lifecycle import ProcessManager
 from aios.kernel.managers import Managers
@@ -48,6 +50,7 @@ from aios.kernel.scheduling.estimates import Estimates
 from aios.kernel.scheduling.learning import Learning
 from aios.kernel.scheduling.programs import Programs
 from aios.kernel.scheduling.scheduler import Scheduler
+from aios.kernel.shelves.embedding import Embedder, Embedding
 from aios.kernel.shelves.shelf import Sources
 from aios.kernel.shelves.tender import Tender
 from aios.kernel.storage import StorageManager
@@ -86,20 +89,34 @@ class Kernel:
         self._lifecycle = ProcessManager(
             self._processes, self._store, self.audit, clock, self._effects.new_token
         )
+        self._cores = Cores(_cores(config, drivers))
+        sources = Sources({"notes": NoteShelves(), "files": FileShelves()})
+        embedder = self._embedder()
         self._tender = Tender(
             self._store,
-            Sources({"notes": NoteShelves(), "files": FileShelves()}),
+            sources,
             config.memory.max_index_bytes,
+            None if embedder is None else Embedding(self._store, sources, clock, embedder),
         )
         self._memory = MemoryManager(
             self._store, config.memory, clock, self._grants, self._groups, self._tender
         )
-        self._extracting = Extracting(self._store, clock, Extractor(clock, [config.data]))
-        self._storage = StorageManager(self._store, config.storage, clock, self._tender, self._extracting)
+        self._extracting = Extracting(
+            self._store, clock, Extractor(clock, [config.data], _allowed(config.storage))
+        )
+        self._storage = StorageManager(
+            self._store,
+            config.storage,
+            clock,
+            self._tender,
+            self._extracting,
+            lent=config.mounts,
+            protected=[config.data],
+        )
         self._points = Points(self._store, config.context, clock)
         self._tools = ToolManager(config.tools, clock, self._calls_of, protected=[config.data])
+        self._extracting.on_text = self._tender.changed
         self._context = ContextManager(config.context.max_snapshot_bytes + config.context.max_disk_bytes)
-        self._cores = Cores(_cores(config, drivers))
         self._learning = Learning(Estimates(), self._store)
         self._programs = Programs(
             {name: tenant.weight for name, tenant in config.tenants.items()}, self._learning
@@ -181,6 +198,7 @@ class Kernel:
             await self._tender.start()
             parts.push_async_callback(self._memory.close)
             await self._memory.start()
+            parts.push_async_callback(self._storage.close)
             await self._storage.start()
             parts.push_async_callback(self._extracting.close)
             await self._extracting.start()
@@ -197,6 +215,7 @@ class Kernel:
             parts.push_async_callback(self._dispatcher.close)
             self._parts = parts.pop_all()
         self._is_running = True
+        await self._tender.begin()
 
     async def close(self) -> None:
         """Shut down: every call in flight ends as cancelled, then what they used is closed."""
@@ -204,6 +223,18 @@ class Kernel:
             return
         self._is_running = False
         await self._parts.aclose()
+
+    def _embedder(self) -> Embedder | None:
+        """What turns texts into vectors for the index; None where it goes by letters alone."""
+        kind, _, name = self.config.memory.embedding.partition(":")
+        if kind == "model":
+            return SentenceModel(Path(name).expanduser())
+        if kind == "core":
+            return CoreEmbedder(name, self._cores[name].model, self._ask, lambda: self.operator_token)
+        return None
+
+    async def _ask(self, token: str, call: SystemCall, timeout_s: float | None) -> Reply:
+        return await self.trap(token, call, timeout_s=timeout_s)
 
     def _write_journal(self) -> Callable[[], None]:
         """Write the journal to its file, too, until what this returns is called."""
@@ -325,6 +356,7 @@ class Kernel:
     async def idle(self) -> None:
         """Wait until what its managers do besides calls is done, such as tending indexes."""
         await self._memory.idle()
+        await self._storage.idle()
         await self._extracting.idle()
         await self._tender.idle()
 
@@ -344,6 +376,7 @@ class Kernel:
             "tools": self._tools.statistics(),
             "store": self._store.statistics(),
             "memory": self._memory.statistics(),
+            "vectors": self._tender.statistics(),
             "spending": self._payers.statistics(),
             "cores": [structs.asdict(core) for core in self.cores()],
         }
@@ -363,6 +396,15 @@ def _limits(config: Config) -> Limits:
         max_ended=limits.max_ended,
         max_mail=limits.max_mail,
         max_mail_bytes=limits.max_mail_bytes,
+    )
+
+
+def _allowed(storage: StorageConfig) -> Allowed:
+    return Allowed(
+        storage.max_document_bytes,
+        storage.max_document_letters,
+        storage.document_s,
+        storage.document_memory_bytes,
     )
 
 

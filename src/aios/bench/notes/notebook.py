@@ -18,12 +18,12 @@ PAGE = 1000
 
 
 @asynccontextmanager
-async def notebook(folder: Path) -> AsyncIterator["Kernel"]:
+async def notebook(folder: Path, embedding: str = "ngrams") -> AsyncIterator["Kernel"]:
     """A kernel on `folder` in which one owner may have a million notes and more."""
     from aios.kernel.config import Config, CoreConfig, MemoryConfig
     from aios.kernel.kernel import Kernel
 
-    memory = MemoryConfig(max_notes=10_000_000, max_note_bytes=1 << 34)
+    memory = MemoryConfig(max_notes=10_000_000, max_note_bytes=1 << 34, embedding=embedding)
     config = Config(data=folder, port=0, cores=(CoreConfig(name="scripted"),), memory=memory)
     async with Kernel(config, drivers={"scripted": AtOnce()}) as kernel:
         yield kernel

@@ -103,5 +103,5 @@ CHECKS = (
     Check(("note_versions",), _versions),
     Check(("note_owners",), _owners, _mend_owners),
     Check(("note_shares", "note_shelves"), _shares),
-    Check(("shelf_segments", "shelf_chunks", "shelf_gone"), _shelves, _mend_shelves),
+    Check(tables.TABLES, _shelves, _mend_shelves),
 )

@@ -68,11 +68,23 @@ class FileShelves:
                 break
         return found
 
+    def num_after(self, connection: apsw.Connection, shelf: str, stamp: int) -> int:
+        sql = "SELECT count(*) FROM file_documents WHERE owner = ? AND stamp > ?"
+        return int(connection.execute(sql, (_owner_of(shelf), stamp)).get)
+
+    def has(self, connection: apsw.Connection, shelf: str, stamp: int) -> bool:
+        sql = "SELECT 1 FROM file_documents WHERE owner = ? AND stamp = ?"
+        return connection.execute(sql, (_owner_of(shelf), stamp)).get is not None
+
+    def shelves(self, connection: apsw.Connection) -> Sequence[str]:
+        sql = "SELECT DISTINCT 'files/' || owner FROM file_documents"
+        return [shelf for (shelf,) in connection.execute(sql)]
+
 
 def owners_due(connection: apsw.Connection) -> list[str]:
     """The shelves on which so much waits that it should not wait for a search."""
     shelves, source = [], FileShelves()
-    for (shelf,) in connection.execute("SELECT DISTINCT 'files/' || owner FROM file_documents"):
+    for shelf in source.shelves(connection):
         covered = connection.execute("SELECT max(upto) FROM shelf_segments WHERE shelf = ?", (shelf,)).get
         if source.num_waiting(connection, shelf, covered or 0) >= FLUSH:
             shelves.append(shelf)

@@ -74,6 +74,21 @@ class NoteShelves:
         rows = connection.execute(sql, (_owner_of(shelf) if is_own else shelf, stamp, limit))
         return [_document(*row, is_own=is_own) for row in rows]
 
+    def num_after(self, connection: apsw.Connection, shelf: str, stamp: int) -> int:
+        if shelf.startswith(_OWN):
+            sql = "SELECT count(*) FROM notes WHERE owner = ? AND stamp > ?"
+            return int(connection.execute(sql, (_owner_of(shelf), stamp)).get)
+        sql = "SELECT count(*) FROM note_shares WHERE shelf = ? AND stamp > ?"
+        return int(connection.execute(sql, (shelf, stamp)).get)
+
+    def has(self, connection: apsw.Connection, shelf: str, stamp: int) -> bool:
+        return hit(connection, shelf, stamp) is not None
+
+    def shelves(self, connection: apsw.Connection) -> Sequence[str]:
+        owners: Any = connection.execute("SELECT owner FROM note_owners WHERE num_notes > 0")
+        shared: Any = connection.execute("SELECT shelf FROM note_shelves")
+        return [*(own_shelf(owner) for (owner,) in owners), *(shelf for (shelf,) in shared)]
+
 
 def hit(connection: apsw.Connection, shelf: str, stamp: int) -> tuple[str, int, bytes, bytes] | None:
     """The owner, number, bytes and checksum of the note of this stamp; None where it is gone."""

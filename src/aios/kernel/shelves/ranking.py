@@ -29,6 +29,8 @@ SATURATION, LENGTH_SHARE = 1.2, 0.75
 """`k1` and `b` of BM25."""
 WEIGHT_OF_WORDS = 0.5
 """Of the score that words give; the rest is given by likeness."""
+WEIGHT_OF_VECTORS = 0.5
+"""Of likeness, what trained vectors give where there are any; the rest is given by letters."""
 HALF_BM25 = 2.0
 """The BM25 score that counts as half of the best there is: one rare word, about."""
 MOST_SIMILAR = 8
@@ -93,8 +95,13 @@ class Ranking:
         self._num_documents = sum(part.num_documents for part in parts)
         self._num_words = sum(part.num_words for part in parts)
 
-    def scores(self, words: Sequence[str], mode: Mode) -> list[Scores]:
-        """The score of each document of each part for these words; 0 where none of them is in it."""
+    def scores(
+        self, words: Sequence[str], mode: Mode, cosines: Sequence[Scores] | None = None
+    ) -> list[Scores]:
+        """The score of each document of each part for these words; 0 where none of them is in it.
+
+        `cosines` are those of trained vectors; one that has none yet is found by its letters alone.
+        """
         own = keys_of(words)
         if mode == "keyword":
             return self._by_words(self._find(own), own)
@@ -103,11 +110,16 @@ class Ranking:
         if any(self._wants_more(found, one) for one in similar):
             found = self._find(np.concatenate([own, *(one.keys for one in similar)]))
         likeness = self._by_likeness(found, own, similar)
+        if cosines is not None:
+            likeness = [
+                WEIGHT_OF_VECTORS * cosine + (1 - WEIGHT_OF_VECTORS) * letters
+                for cosine, letters in zip(cosines, likeness, strict=True)
+            ]
         if mode == "meaning":
             return likeness
         return [
-            WEIGHT_OF_WORDS * bm25 / (bm25 + HALF_BM25) + (1 - WEIGHT_OF_WORDS) * cosine
-            for bm25, cosine in zip(self._by_words(found, own), likeness, strict=True)
+            WEIGHT_OF_WORDS * bm25 / (bm25 + HALF_BM25) + (1 - WEIGHT_OF_WORDS) * alike
+            for bm25, alike in zip(self._by_words(found, own), likeness, strict=True)
         ]
 
     def _by_words(self, found: _Found, own: Keys) -> list[Scores]:

@@ -21,6 +21,7 @@ from aios.kernel.shelves.ranking import Mode, Part, Ranking, Scores
 from aios.kernel.shelves.segment import Bools, Document, Segment, build, merge
 from aios.kernel.shelves.tables import Stored
 from aios.kernel.shelves.terms import Tokenize, tokenizer, words_of
+from aios.kernel.shelves.vectors import Held, Meaning
 
 PIECE = 256
 """Documents read at a time to be put into a tail."""
@@ -47,6 +48,18 @@ class Source(Protocol):
         """What has a higher stamp, lowest first: the first of it, none only where there is none."""
         ...
 
+    def num_after(self, connection: apsw.Connection, shelf: str, stamp: int) -> int:
+        """How many documents have a higher stamp."""
+        ...
+
+    def has(self, connection: apsw.Connection, shelf: str, stamp: int) -> bool:
+        """Whether a document has this stamp."""
+        ...
+
+    def shelves(self, connection: apsw.Connection) -> Sequence[str]:
+        """Those on which there is something."""
+        ...
+
 
 class Sources:
     """Several as one: each has the shelves whose names begin with its own, up to `/` or `:`."""
@@ -64,6 +77,15 @@ class Sources:
         self, connection: apsw.Connection, shelf: str, stamp: int, limit: int
     ) -> Sequence[Document]:
         return self._of(shelf).changed_since(connection, shelf, stamp, limit)
+
+    def num_after(self, connection: apsw.Connection, shelf: str, stamp: int) -> int:
+        return self._of(shelf).num_after(connection, shelf, stamp)
+
+    def has(self, connection: apsw.Connection, shelf: str, stamp: int) -> bool:
+        return self._of(shelf).has(connection, shelf, stamp)
+
+    def shelves(self, connection: apsw.Connection) -> Sequence[str]:
+        return [shelf for source in self._sources.values() for shelf in source.shelves(connection)]
 
     def _of(self, shelf: str) -> Source:
         return self._sources[shelf.partition("/")[0].partition(":")[0]]
@@ -98,6 +120,8 @@ class Query(Struct, frozen=True, kw_only=True):
     """and before that,"""
     chosen: NDArray[np.int64] | None = None
     """and of these stamps; None for any."""
+    meaning: Meaning | None = None
+    """Of the text; None where it is not known, or not asked for."""
 
 
 _Best = tuple[float, float, int, int]
@@ -117,6 +141,7 @@ class Shelf:
         self.name = name
         self.lock = threading.Lock()
         self.lexicon = Lexicon()
+        self.vectors = Held()
         self._kept: dict[int, tuple[Segment, Bools]] = {}
         """By id: what is in the database, and which documents are alive."""
         self._tail: list[tuple[Segment, Bools]] = []
@@ -128,7 +153,7 @@ class Shelf:
     @property
     def num_bytes(self) -> int:
         parts = sum(part.num_bytes + alive.nbytes for part, alive in self.parts())
-        return _OVERHEAD + parts + self.lexicon.num_bytes
+        return _OVERHEAD + parts + self.lexicon.num_bytes + self.vectors.num_bytes
 
     def parts(self) -> list[tuple[Segment, Bools]]:
         return [*self._kept.values(), *self._tail]
@@ -209,7 +234,7 @@ class Shelves:
             scores = None
             if words:
                 ranking = Ranking(connection, [part for _, part in parts], [one.lexicon for one in shelves])
-                scores = ranking.scores(words, query.mode)
+                scores = ranking.scores(words, query.mode, _cosines(connection, shelves, query))
             return [
                 Hit(shelves[number].name, -stamp, 0.0 if scores is None else -value)
                 for value, _, number, stamp in _best(parts, scores, query.limit + SPARE)
@@ -259,6 +284,18 @@ class Shelves:
     def _drop(self, name: str) -> None:
         self._open.pop(name, None)
         self.num_bytes -= self._sizes.pop(name, 0)
+
+
+def _cosines(connection: apsw.Connection, shelves: Sequence[Shelf], query: Query) -> list[Scores] | None:
+    """How alike in meaning the documents of all parts are to what is asked; None where nobody asked."""
+    if query.meaning is None:
+        return None
+    found: list[Scores] = []
+    for shelf in shelves:
+        if bad := shelf.vectors.catch_up(connection, shelf.name, query.meaning.embedding):
+            raise tables.Damaged(shelf.name, f"the vector of {bad[0]}")
+        found += shelf.vectors.likeness([segment for segment, _ in shelf.parts()], query.meaning.vector)
+    return found
 
 
 def _bury(parts: Sequence[tuple[Segment, Bools]], stamps: Sequence[int]) -> None:

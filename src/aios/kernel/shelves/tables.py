@@ -13,8 +13,9 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from aios.drivers.sqlite import checksum
+from aios.kernel.shelves import vectors
 from aios.kernel.shelves.segment import Columns, Places, Segment
+from aios.kernel.shelves.vectors import check_of
 
 SCHEMA = (
     """
@@ -29,7 +30,10 @@ SCHEMA = (
     );
     CREATE INDEX shelf_gone_by_shelf ON shelf_gone (shelf);
     """,
+    vectors.SCHEMA,
 )
+
+TABLES = ("shelf_segments", "shelf_chunks", "shelf_gone", "shelf_embedded", "shelf_vectors")
 
 CHUNK = 16 * 1024
 """Postings in one row."""
@@ -92,7 +96,7 @@ class Stored:
     def _read(self, connection: apsw.Connection, number: int) -> tuple[Places, NDArray[np.uint8]]:
         id = self._segment * _CHUNKS + number
         row = connection.execute("SELECT data, checksum FROM shelf_chunks WHERE id = ?", (id,)).fetchone()
-        if row is None or row[1] != _check(self._shelf, id, row[0]):
+        if row is None or row[1] != check_of(self._shelf, id, row[0]):
             raise Damaged(self._shelf, f"part {number} of segment {self._segment}")
         num_words = min(max(self._num_words - number * CHUNK, 0), CHUNK)
         places = np.frombuffer(row[0], np.uint16, (len(row[0]) - num_words) // 2)
@@ -108,7 +112,7 @@ def insert(connection: apsw.Connection, shelf: str, segment: Segment, upto: int)
     head = _encoder.encode(_Head(segment.keys.tobytes(), segment.starts.tobytes(), segment.words, columns))
     connection.execute(
         "INSERT INTO shelf_segments (shelf, upto, head, checksum) VALUES (?, ?, ?, ?)",
-        (shelf, upto, head, _check(shelf, upto, head)),
+        (shelf, upto, head, check_of(shelf, upto, head)),
     )
     id = connection.last_insert_rowid()
     num_words = segment.num_word_postings
@@ -116,7 +120,7 @@ def insert(connection: apsw.Connection, shelf: str, segment: Segment, upto: int)
         places = segment.postings.places(connection, begin, min(begin + CHUNK, segment.num_postings))
         counts = segment.postings.counts(connection, min(begin, num_words), min(begin + CHUNK, num_words))
         data = places.tobytes() + counts.tobytes()
-        row = number, data, _check(shelf, number, data)
+        row = number, data, check_of(shelf, number, data)
         connection.execute("INSERT INTO shelf_chunks VALUES (?, ?, ?)", row)
     return id
 
@@ -124,7 +128,7 @@ def insert(connection: apsw.Connection, shelf: str, segment: Segment, upto: int)
 def load(connection: apsw.Connection, shelf: str, id: int) -> Segment:
     """A segment whose postings are read when they are needed. Raises `Damaged`."""
     row = connection.execute("SELECT upto, head, checksum FROM shelf_segments WHERE id = ?", (id,)).fetchone()
-    if row is None or row[2] != _check(shelf, row[0], row[1]):
+    if row is None or row[2] != check_of(shelf, row[0], row[1]):
         raise Damaged(shelf, f"segment {id}")
     head = _decoder.decode(row[1])
     stamps, lengths = (np.frombuffer(data, np.int64) for data in head.columns[:2])
@@ -153,12 +157,15 @@ def delete(connection: apsw.Connection, ids: Sequence[int]) -> None:
 def gone(connection: apsw.Connection, shelf: str, stamp: int) -> None:
     """Note down that the document of this stamp is no longer there, or has a new one."""
     connection.execute("INSERT INTO shelf_gone (shelf, stamp) VALUES (?, ?)", (shelf, stamp))
+    connection.execute("DELETE FROM shelf_vectors WHERE shelf = ? AND stamp = ?", (shelf, stamp))
 
 
 def gone_all(connection: apsw.Connection, query: str, values: Sequence[object]) -> int:
     """The same of many: `query` gives shelves and stamps. The place of the last that was noted down."""
     connection.execute(f"INSERT INTO shelf_gone (shelf, stamp) {query}", tuple(values))
-    return connection.last_insert_rowid()
+    place = connection.last_insert_rowid()
+    connection.execute(f"DELETE FROM shelf_vectors WHERE (shelf, stamp) IN ({query})", tuple(values))
+    return place
 
 
 def gone_since(connection: apsw.Connection, shelf: str, place: int) -> list[tuple[int, int]]:
@@ -172,6 +179,7 @@ def forget_shelf(connection: apsw.Connection, shelf: str) -> None:
     """Remove all that is kept of a shelf, so that it is made anew."""
     delete(connection, [id for id, _ in segments_of(connection, shelf)])
     connection.execute("DELETE FROM shelf_gone WHERE shelf = ?", (shelf,))
+    vectors.mend(connection, shelf)
 
 
 def damaged(connection: apsw.Connection) -> Iterator[tuple[str, str]]:
@@ -179,7 +187,7 @@ def damaged(connection: apsw.Connection) -> Iterator[tuple[str, str]]:
     whole: set[int] = set()
     heads: Any = connection.execute("SELECT id, shelf, upto, head, checksum FROM shelf_segments")
     for id, shelf, upto, head, check in heads:
-        if check != _check(shelf, upto, head):
+        if check != check_of(shelf, upto, head):
             yield shelf, f"segment {id}"
             continue
         segment = load(connection, shelf, id)
@@ -187,22 +195,18 @@ def damaged(connection: apsw.Connection) -> Iterator[tuple[str, str]]:
             whole.add(number)
             sql = "SELECT data, checksum FROM shelf_chunks WHERE id = ?"
             row = connection.execute(sql, (number,)).fetchone()
-            if row is None or row[1] != _check(shelf, number, row[0]):
+            if row is None or row[1] != check_of(shelf, number, row[0]):
                 yield shelf, f"part {begin // CHUNK} of segment {id}"
     for (number,) in connection.execute("SELECT id FROM shelf_chunks"):
         if number not in whole:
             yield "", f"part {number}"
+    for shelf, stamp in vectors.damaged(connection):
+        yield shelf, f"the vector of {stamp}"
 
 
 def start_over(connection: apsw.Connection) -> None:
     """Remove all that is kept of all shelves, however damaged it is."""
-    for table in ("shelf_segments", "shelf_chunks", "shelf_gone"):
+    for table in TABLES:
         connection.execute(f"DROP TABLE IF EXISTS {table}")
     for step in SCHEMA:
         connection.execute(step)
-
-
-def _check(shelf: str, number: int, data: object) -> bytes:
-    if not isinstance(data, bytes):
-        return b""
-    return checksum(shelf.encode(), str(number).encode(), data)

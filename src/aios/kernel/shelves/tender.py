@@ -7,10 +7,12 @@ from functools import partial
 from typing import TypeVar
 
 import apsw
+from msgspec import structs
 
 from aios.abi.errors import AiosError, Corrupt
 from aios.drivers.store import Store
 from aios.kernel.shelves import tables, tending
+from aios.kernel.shelves.embedding import Embedding
 from aios.kernel.shelves.shelf import Hit, Query, Shelves, Source
 
 log = logging.getLogger(__name__)
@@ -21,19 +23,32 @@ T = TypeVar("T")
 class Tender:
     """Searches shelves, and mends them where they are damaged."""
 
-    def __init__(self, store: Store, source: Source, max_bytes: int) -> None:
+    def __init__(
+        self, store: Store, source: Source, max_bytes: int, embedding: Embedding | None = None
+    ) -> None:
+        """Without an `embedding` what is alike is found by letters alone."""
         self._store = store
+        self._embedding = embedding
         self._source = source
         self._shelves = Shelves(source, max_bytes)
         self._woken: dict[str, None] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Make the tables. Raises what `Store.migrate` raises."""
+        """Make the tables. Raises what `Store.migrate` and the embedding's start raise."""
         await self._store.migrate("shelves", tables.SCHEMA)
+        if self._embedding is not None:
+            await self._embedding.start()
+
+    async def begin(self) -> None:
+        """Go on with the vectors that wait, once calls are answered."""
+        if self._embedding is not None:
+            await self._embedding.begin()
 
     async def close(self) -> None:
         """Leave off: what is not done yet is done after the next start."""
+        if self._embedding is not None:
+            await self._embedding.close()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -42,6 +57,12 @@ class Tender:
         """Something was put on a shelf, or taken off it, under this stamp."""
         if stamp % tending.FLUSH == 0:
             self.wake(shelf)
+        self.changed(shelf)
+
+    def changed(self, shelf: str) -> None:
+        """Have the vectors of what was put on a shelf be made."""
+        if self._embedding is not None:
+            self._embedding.wake(shelf)
 
     def wake(self, shelf: str) -> None:
         """See whether there is something to do for it."""
@@ -54,6 +75,8 @@ class Tender:
 
         What is damaged is made anew first; `Corrupt` where it cannot be.
         """
+
+        query = await self._with_meaning(query)
 
         def work(connection: apsw.Connection) -> T:
             return read(connection, self._shelves.search(connection, query))
@@ -71,6 +94,17 @@ class Tender:
         """Wait until there is nothing to do."""
         while self._task is not None and not self._task.done():
             await asyncio.wait([self._task])
+        if self._embedding is not None:
+            await self._embedding.idle()
+
+    def statistics(self) -> dict[str, int]:
+        """Of the vectors; nothing where there are none."""
+        return {} if self._embedding is None else self._embedding.statistics()
+
+    async def _with_meaning(self, query: Query) -> Query:
+        if self._embedding is None or query.mode == "keyword" or not query.text.strip():
+            return query
+        return structs.replace(query, meaning=await self._embedding.meaning_of(query.text))
 
     async def _tend(self) -> None:
         while self._woken:
@@ -104,6 +138,7 @@ class Tender:
         for shelf in shelves:
             self._shelves.drop(shelf)
             self.wake(shelf)
+            self.changed(shelf)
 
 
 def _forget(connection: apsw.Connection, shelves: list[str]) -> None:
