@@ -3,6 +3,7 @@
 The shapes follow the chat format of the OpenAI API (facts of the wire), held as frozen structs.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
@@ -161,3 +162,13 @@ class Delta(Struct, frozen=True, omit_defaults=True):
     """Of the tokens of the text, where they were asked for."""
     index: int = 0
     """Which of several answers it belongs to, counted from 0."""
+
+
+def pieces_of(choices: Sequence[Choice]) -> list[Delta]:
+    """Whole answers as a stream tells them: the text of each, then its calls."""
+    deltas: list[Delta] = []
+    for index, choice in enumerate(choices):
+        if choice.text:
+            deltas.append(Delta(choice.text, logprobs=choice.logprobs, index=index))
+        deltas += [Delta(tool_call=call, index=index) for call in choice.tool_calls]
+    return deltas

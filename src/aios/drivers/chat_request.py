@@ -13,6 +13,8 @@ from aios.drivers.schemas import is_strict
 Json = dict[str, Any]
 _SEED_BITS = (1 << 31) - 1
 """Most endpoints read a seed as a 32-bit integer, some of them with a sign."""
+_WORDS = tuple(name for name in TELLING if name != "beams")
+"""Settings for which this wire has a word."""
 _SCHEMA_TOLD = "Answer with nothing but JSON that fits this JSON Schema: "
 
 
@@ -75,7 +77,7 @@ def _schema(schema: Json, messages: list[Json], known_as: str | None) -> Json:
 
 def _sampling(sampling: Sampling, fields: Mapping[str, str]) -> Json:
     body: Json = {"temperature": sampling.temperature}
-    body |= told(sampling, *(name for name in TELLING if name != "beams" and fields.get(name, name)))
+    body |= told(sampling, *(name for name in _WORDS if fields.get(name, name)))
     if "logprobs" in body:
         body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
     if sampling.temperature > 0 and sampling.seed is not None:

@@ -13,9 +13,8 @@ import numpy as np
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
-from aios.abi.messages import Beams, Choice, Delta, Sampling
+from aios.abi.messages import Beams, Choice, Delta, Sampling, pieces_of
 from aios.drivers.engine_answer import Answer, AnswerState
-from aios.drivers.llm import pieces_of
 from aios.drivers.models.model import Floats
 
 Begin = Callable[[int], Answer]

@@ -73,16 +73,6 @@ class Finished(Struct, frozen=True):
     """The second answer to the last, where more than one was asked for."""
 
 
-def pieces_of(choices: Sequence[Choice]) -> list[Delta]:
-    """Whole answers as a stream tells them: the text of each, then its calls."""
-    deltas: list[Delta] = []
-    for index, choice in enumerate(choices):
-        if choice.text:
-            deltas.append(Delta(choice.text, logprobs=choice.logprobs, index=index))
-        deltas += [Delta(tool_call=call, index=index) for call in choice.tool_calls]
-    return deltas
-
-
 class Preempted(Struct, frozen=True):
     """A generation that stopped because it was told to; `snapshot` lets it go on."""
 

@@ -28,9 +28,8 @@ from aios.abi.errors import (
     Overloaded,
     PermissionDenied,
 )
-from aios.abi.messages import Choice
+from aios.abi.messages import pieces_of
 from aios.drivers.clock import Clock
-from aios.drivers.llm import pieces_of
 from aios.drivers.store import Manner, ReplyOf, Store
 from aios.drivers.writer import Work
 from aios.kernel.process import Process, new_token
@@ -251,8 +250,7 @@ class _Once:
 def tell(reply: sc.Reply, emit: Emit | None) -> None:
     """Give an answer that was made before to who takes its pieces."""
     if emit is not None and isinstance(reply, sc.LlmAnswer):
-        first = Choice(reply.text, reply.tool_calls, reply.finish_reason, reply.logprobs)
-        for delta in pieces_of([first, *reply.others]):
+        for delta in pieces_of(reply.choices):
             emit(delta)
 
 

@@ -4,7 +4,7 @@ Owns the count of what was shown. Knows no connection and not when to ask again.
 """
 
 from aios.abi.errors import Conflict
-from aios.abi.messages import Choice, Delta, ToolCall
+from aios.abi.messages import Delta, ToolCall, pieces_of
 from aios.abi.syscalls import LlmAnswer, Reply
 from aios.sdk.sending import Emit
 
@@ -72,11 +72,8 @@ class Shown:
         if self._num_tries < 2 or not isinstance(reply, LlmAnswer):
             return
         self.begin()
-        first = Choice(reply.text, reply.tool_calls, reply.finish_reason, reply.logprobs)
-        for index, choice in enumerate([first, *reply.others]):
-            self(Delta(choice.text, logprobs=choice.logprobs, index=index))
-            for call in choice.tool_calls:
-                self(Delta(tool_call=call, index=index))
+        for delta in pieces_of(reply.choices):
+            self(delta)
 
     def _place(self, index: int) -> _Place:
         return self._places.setdefault(index, _Place())

@@ -19,16 +19,12 @@ _CODES = {"unauthenticated": "invalid_api_key", "context_overflow": "context_len
 
 def completion(chat: Chat, answer: LlmAnswer) -> Json:
     """The whole answer as one object."""
-    choices = [_choice(chat, index, choice) for index, choice in enumerate(_choices(answer))]
+    choices = [_choice(chat, index, choice) for index, choice in enumerate(answer.choices)]
     head = _head("chat.completion", answer.model or chat.model)
     return head | {"choices": choices, "usage": _usage(answer.usage)}
 
 
-def _choices(answer: LlmAnswer) -> list[LlmAnswer | Choice]:
-    return [answer, *answer.others]
-
-
-def _choice(chat: Chat, index: int, choice: LlmAnswer | Choice) -> Json:
+def _choice(chat: Chat, index: int, choice: Choice) -> Json:
     calls = [_tool_call(call) for call in _calls_of(chat, choice)]
     message: Json = {"role": "assistant", "content": choice.text, "refusal": None}
     if calls:
@@ -65,12 +61,12 @@ class Chunks:
         """The last chunks: why it ended, what it took where asked for, and the mark of the end."""
         if not self._begun and answer.model:
             self._head["model"] = answer.model
-        rest = [self._end(index, choice) for index, choice in enumerate(_choices(answer))]
+        rest = [self._end(index, choice) for index, choice in enumerate(answer.choices)]
         if self._chat.with_usage:
             rest.append(event(self._head | {"choices": [], "usage": _usage(answer.usage)}))
         return b"".join(rest) + b"data: [DONE]\n\n"
 
-    def _end(self, index: int, choice: LlmAnswer | Choice) -> bytes:
+    def _end(self, index: int, choice: Choice) -> bytes:
         rest = [self.delta(Delta(choice.text[self._num_chars[index] :], index=index))]
         calls = choice.tool_calls[self._num_calls[index] :]
         rest += [self.delta(Delta(tool_call=call, index=index)) for call in calls]
@@ -120,7 +116,7 @@ def _head(kind: str, model: str) -> Json:
     }
 
 
-def _calls_of(chat: Chat, choice: LlmAnswer | Choice) -> tuple[ToolCall, ...]:
+def _calls_of(chat: Chat, choice: Choice) -> tuple[ToolCall, ...]:
     return choice.tool_calls[:1] if chat.only_one_call else choice.tool_calls
 
 

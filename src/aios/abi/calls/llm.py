@@ -98,6 +98,11 @@ class LlmAnswer(Reply, frozen=True):
     fitted: Fitted | None = None
     """What was left out of the messages; None where all of them were read."""
 
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """All answers, the first of them first."""
+        return Choice(self.text, self.tool_calls, self.finish_reason, self.logprobs), *self.others
+
     def to_message(self) -> Message:
         """The answer as the assistant's message of a conversation."""
         return Message("assistant", self.text, self.tool_calls)
