@@ -151,8 +151,9 @@ def _print_list(json: bool) -> None:
     if json:
         print_json(BENCHES)
         return
+    width = max(map(len, BENCHES)) + 2
     for name, about in BENCHES.items():
-        print(f"{name:10}{about}")
+        print(f"{name:{width}}{about}")
 
 
 def _print_result(name: str, result: "Result", where: dict[str, Any]) -> None:
