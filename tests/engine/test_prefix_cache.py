@@ -69,6 +69,33 @@ def test_what_a_waiting_prompt_begins_with_goes_last() -> None:
     assert known(cache, [1]) == 0
 
 
+def test_what_was_asked_for_again_is_not_pushed_out_by_what_is_asked_for_once() -> None:
+    cache = PrefixCache(4 * _SIZE)
+    put(cache, [1, 2])
+    put(cache, [1, 2])
+    for number in range(3, 9):
+        put(cache, [number])
+    assert known(cache, [1, 2]) == 2
+    for number in (3, 4, 3, 4):
+        put(cache, [number])
+    assert known(cache, [1, 2]) < 2
+
+
+def test_what_comes_back_soon_after_it_went_counts_as_asked_for_again() -> None:
+    cache = PrefixCache(3 * _SIZE)
+    for number in (1, 2, 3, 4):
+        put(cache, [number])
+    assert known(cache, [1]) == 0
+    put(cache, [1])
+    for number in (5, 6, 7, 8):
+        put(cache, [number])
+    assert known(cache, [1]) == 1
+    for number in (2, 9, 10):
+        put(cache, [number])
+    assert known(cache, [2]) == 0, "that was too long ago"
+    cache.check()
+
+
 def test_what_a_snapshot_needs_stays_and_counts_apart() -> None:
     cache = PrefixCache(2 * _SIZE)
     held = put(cache, [1, 2])
