@@ -125,3 +125,8 @@ def test_every_tool_says_what_it_takes():
         assert tool.spec.description
         assert set(schema["required"]) <= set(schema["properties"])
         assert schema["additionalProperties"] is False
+
+
+async def test_a_tag_is_kept_once(use):
+    await use("remember", text="Ann's desk is 12", tags=["office", "desks", "office"])
+    assert use.world.tags == {"n1": ("office", "desks")}

@@ -78,7 +78,7 @@ class World:
     def _add_note(self, text: str, tags: tuple[str, ...]) -> sc.Note:
         self._num_notes += 1
         note_id = f"n{self._num_notes}"
-        self.notes[note_id], self.tags[note_id] = text, tags
+        self.notes[note_id], self.tags[note_id] = text, tuple(dict.fromkeys(tags))
         return self._note(note_id)
 
     def _note(self, note_id: str) -> sc.Note:

@@ -76,6 +76,7 @@ class Kind:
 
     __slots__ = (
         "_chains",
+        "_counted",
         "_num_new",
         "_places",
         "_ranks",
@@ -86,6 +87,8 @@ class Kind:
     )
 
     def __init__(self, learnt: Learnt | None = None) -> None:
+        self._ranks: list[float] | None = None
+        """Made of what was counted when they are asked for: one policy asks, and they take a millisecond."""
         self._services: Floats = np.zeros(_NUM_BINS)
         self._steps: Floats = np.zeros(_NUM_STEP_BINS)
         self._places: dict[int, Place] = {}
@@ -124,6 +127,8 @@ class Kind:
         return self._at(self._remaining, attained)
 
     def rank(self, attained: float) -> tuple[float, int] | None:
+        if self._ranks is None:
+            self._ranks = _gittins_ranks(self._counted, _from_right(self._counted))
         return self._at(self._ranks, attained)
 
     def steps_left(self, step: int) -> float | None:
@@ -155,7 +160,8 @@ class Kind:
         survivors = _from_right(self._services)
         self._survivors: list[float] = survivors.tolist()
         self._remaining = _quantiles(self._services, survivors)
-        self._ranks = _gittins_ranks(self._services, survivors)
+        self._counted = self._services.copy()
+        self._ranks = None
         self._chains = _Chains(self._steps)
 
 
