@@ -23,6 +23,7 @@ from msgspec import Struct
 from aios.abi import syscalls as sc
 from aios.bench.floor import bare_rows
 from aios.bench.idle import resident_bytes
+from aios.bench.notes.notebook import notebook, spawn
 from aios.bench.pauses import Pauses
 from aios.bench.peer import kernel_at_once
 from aios.bench.recall import recall
@@ -176,7 +177,8 @@ async def _growth(pace: Pace, content: Content, pauses: Pauses, progress: Progre
     with tempfile.TemporaryDirectory(prefix="aios-storage-") as name:
         folder = Path(name)
         progress(f"storage: {pace.num_notes} notes")
-        async with _agents(folder, 1) as (call,):
+        async with notebook(folder) as kernel:
+            call = partial(InProcess(kernel.trap).call, await spawn(kernel, "keeper"))
             await _add_notes(call, pace.num_notes, content)
         before = 0
         resident = resident_bytes()
