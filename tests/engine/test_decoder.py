@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from aios.abi.errors import Unavailable
-from aios.drivers.models.decoder import Decoder
+from aios.drivers.models.decoder import Decoder, to_weights
 from aios.drivers.models.kv_row import BLOCK, KVRow
 from aios.drivers.models.panels import CANDIDATES, REFERENCE, agreeing_widths, multiply
 
@@ -182,3 +182,13 @@ def test_pieces_make_up_the_product(shape: tuple[int, int, int]) -> None:
     out = np.full((num_rows, num_outputs), np.nan, np.float32)
     multiply(rows, matrix, out)
     np.testing.assert_allclose(out, rows @ matrix, rtol=1e-4, atol=1e-3)
+
+
+def test_what_weighs_too_little_to_count_weighs_nothing() -> None:
+    scores = np.linspace(-110, 0, 1101, dtype=np.float32)
+    scores[0] = -np.inf
+    weights = scores.copy()
+    to_weights(weights)
+    assert weights[0] == 0
+    assert not weights[(weights != 0) & (weights < 1e-30)].size
+    np.testing.assert_allclose(weights, np.exp(scores.astype(np.float64)), rtol=1e-6, atol=1e-27)

@@ -79,7 +79,7 @@ def load_weights(folder: Path) -> Weights:
     config, file = load_config(folder), folder / "model.safetensors"
     try:
         # The number tells apart the ways in which products were added up in versions of this program.
-        identity = identity_of([folder / "config.json", file], "numpy-float32-cpu-2")
+        identity = identity_of([folder / "config.json", file], "numpy-float32-cpu-3")
         return _arrange(config, load_file(file), identity)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise Unavailable(f"the weights in {folder} can't be used: {error!r}") from None
