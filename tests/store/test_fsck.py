@@ -187,6 +187,17 @@ async def test_a_damaged_page_is_found(folder):
     assert check(path) == [Problem("page", "", WHOLE)]
 
 
+async def test_a_damaged_description_of_a_table_is_found(folder):
+    wanted = "UPDATE sqlite_master SET sql = replace(sql, 'body', 'bodz') WHERE name = 'note_versions'"
+    change(folder, f"PRAGMA writable_schema = ON; {wanted}")
+    assert ("page", "note_versions", "cannot be read whole: no such column: body") in {
+        (problem.kind, problem.table, problem.name) for problem in check(folder / "aios.db")
+    }
+    async with booted(folder) as kernel:
+        with pytest.raises(Corrupt, match="no such column"):
+            await kernel.trap(kernel.operator_token, sc.MemoryHistory(note_id="n2", owner="ann"))
+
+
 async def test_a_backup_made_while_serving_is_whole_and_of_one_moment(tmp_path, folder):
     async with booted(folder) as kernel:
         spawn = sc.ProcessSpawn(agent="b", principal="bob")

@@ -113,8 +113,9 @@ def typed(error: BaseException) -> BaseException:
     """What `error` means to a caller: SQLite's own become errors of `aios.abi.errors`, others stay."""
     if isinstance(error, apsw.FullError):
         return StorageFull("the disk has no room; what is stored can still be read")
-    # What is kept as text was UTF-8 when it was written.
-    if isinstance(error, apsw.CorruptError | apsw.NotADBError | UnicodeDecodeError):
+    # What is kept as text was UTF-8 when it was written, and every table and column that is named was made.
+    is_missing = isinstance(error, apsw.SQLError) and "no such" in str(error)
+    if is_missing or isinstance(error, apsw.CorruptError | apsw.NotADBError | UnicodeDecodeError):
         return Corrupt(f"the database is damaged where this was looked for: {error}")
     if isinstance(error, _FAILED):
         return Unavailable(f"the disk cannot be used: {error}")

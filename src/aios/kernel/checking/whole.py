@@ -88,7 +88,7 @@ def _pages(connection: apsw.Connection) -> Iterator[Problem]:
 def _guarded(table: str, found: Iterator[Problem]) -> Iterator[Problem]:
     try:
         yield from found
-    except (apsw.CorruptError, UnicodeDecodeError) as error:
+    except (apsw.CorruptError, apsw.SQLError, UnicodeDecodeError) as error:
         yield Problem("page", table, f"cannot be read whole: {error}")
 
 
