@@ -9,7 +9,7 @@ import pytest
 from crash_planted import PLANTED_FOR_KILLS, die_after
 
 from aios.drivers.llm_scripted import ScriptedDriver
-from aios.kernel.config import Config, CoreConfig, StoreConfig
+from aios.kernel.config import AccessConfig, Config, CoreConfig, MountConfig, StoreConfig
 from aios.kernel.kernel import Kernel
 from aios.server.socket import SocketServer
 
@@ -18,7 +18,10 @@ _processes.set_forkserver_preload([__name__])
 
 
 class Served:
-    """Kernels over one folder, one after the other. `plant` names a fault that they have."""
+    """Kernels over one folder, one after the other, which lend each folder in `lent` beside it.
+
+    `plant` names a fault that they have.
+    """
 
     def __init__(self, folder: Path, plant: str = "") -> None:
         self._folder = folder
@@ -55,7 +58,14 @@ def _main(folder: str, plant: str, num_commits: int | None, ready: Connection) -
 
 async def _serve(folder: Path, plant: str, ready: Connection) -> None:
     """A fault is planted once the kernel is up: it is in what is called."""
-    config = Config(data=folder, cores=(CoreConfig(name="core"),), store=StoreConfig(reserve_bytes=0))
+    lent = sorted((folder.parent / "lent").iterdir())
+    config = Config(
+        data=folder,
+        cores=(CoreConfig(name="core"),),
+        store=StoreConfig(reserve_bytes=0),
+        access=AccessConfig(mount="allow"),
+        mounts=tuple(MountConfig(name=path.name, path=path, write=True) for path in lent),
+    )
     async with Kernel(config, drivers={"core": ScriptedDriver()}) as kernel:
         server = SocketServer(kernel, config.socket_path)
         await server.start()

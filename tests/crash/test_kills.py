@@ -35,8 +35,12 @@ class Wrong(Exception):
 class Client:
     """One agent: what it did, and what it must therefore find."""
 
-    def __init__(self, name: str, seed: int, socket: Path, found: Counter[str]) -> None:
+    def __init__(self, name: str, seed: int, socket: Path, lent: Path, found: Counter[str]) -> None:
         self._name = name
+        self._lent = lent
+        """The directory that it has mounted."""
+        self._mounted: dict[str, str] = {}
+        """What is in it, by file."""
         self._rng = Random(f"{name} {seed}")
         self._transport = UnixSocket(socket)
         self._found = found
@@ -54,6 +58,8 @@ class Client:
         spawn = sc.ProcessSpawn(agent=self._name, principal=self._name, durable=True)
         self._token = operator_token
         self._token = (await self._ask(spawn, f"spawn-{self._name}")).token
+        mount = sc.StorageMount(name=self._name, folder="mounted", write=True)
+        await self._ask(mount, f"mount-{self._name}")
         while True:
             await self._step()
             self.on_acknowledged()
@@ -71,7 +77,22 @@ class Client:
             content = await self._ask(sc.StorageRead(path="lines.txt"))
             self._compare(content.content.splitlines(), self._lines, "lines")
             self._compare(content.version, self._num_versions, "versions")
+        await self._check_mounted()
         self._found["checks"] += 1
+
+    async def _check_mounted(self) -> None:
+        """What was written here is in the directory, what was written there is here, and nothing else."""
+        for name, content in self._mounted.items():
+            entry = await self._ask(sc.StorageRead(path=f"mounted/{name}"))
+            self._compare(entry.content, content, f"what {name} holds")
+        for _ in range(TRIES):
+            (mount,) = (await self._ask(sc.StorageMounts())).mounts
+            if mount.state == "following" and not mount.waiting:
+                break
+            await asyncio.sleep(PAUSE_S)
+        there = {path.name: path.read_text() for path in self._lent.iterdir()}
+        self._compare(there, self._mounted, "mounted files")
+        self._compare((mount.conflicts, mount.unsaved), (0, ()), "conflicts and files that are not saved")
 
     async def close(self) -> None:
         await self._transport.close()
@@ -83,7 +104,7 @@ class Client:
     async def _step(self) -> None:
         self._number += 1
         text = f"{self._name} {self._number} " + "x" * self._rng.choice((0, 100, 5_000))
-        kind = self._rng.randrange(5)
+        kind = self._rng.randrange(7)
         if kind == 0 and len(self._messages) > 30:
             await self._write(sc.MemoryClear())
             self._messages = []
@@ -103,8 +124,14 @@ class Client:
             else:
                 await self._write(sc.MemoryUpdate(note_id=note_id, text=text))
                 self._notes[note_id] = text
-        else:
+        elif kind == 4:
             await self._change_file(text)
+        elif kind == 5:
+            await self._write(sc.StorageWrite(path="mounted/here.txt", content=text))
+            self._mounted["here.txt"] = text
+        else:
+            (self._lent / "there.txt").write_text(text)
+            self._mounted["there.txt"] = text
 
     async def _change_file(self, text: str) -> None:
         if len(self._lines) > 30:
@@ -138,11 +165,14 @@ class Client:
 async def killed(folder: Path, num_kills: int, seed: int, plant: str = "") -> Counter[str]:
     """What was counted. Raises `Wrong`."""
     found: Counter[str] = Counter()
+    for name in AGENTS:
+        (folder.parent / "lent" / name).mkdir(parents=True)
     rng, served = Random(seed), Served(folder, plant)
     served.start()
     await asyncio.to_thread(served.wait)
     token = (folder / "operator.token").read_text().strip()
-    clients = [Client(name, seed, folder / "aios.sock", found) for name in AGENTS]
+    lent = folder.parent / "lent"
+    clients = [Client(name, seed, folder / "aios.sock", lent / name, found) for name in AGENTS]
     enough = Enough(clients)
     working = [asyncio.create_task(client.live(token)) for client in clients]
     is_doomed = False
