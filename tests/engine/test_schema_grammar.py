@@ -141,6 +141,23 @@ def test_an_answer_without_room_for_any_end_is_cut_and_says_so(chat: ChatFormat)
     assert said(answer, chat, 1).finish_reason == "length"
 
 
+@pytest.mark.parametrize("format", ["email", "date-time", "uuid", "ipv4"])
+def test_text_with_a_form_is_ended_though_the_weights_never_would(chat: ChatFormat, format: str) -> None:
+    schema: JsonSchema = {"type": "object", "properties": {"a": {"type": "string", "format": format}}}
+    schema |= {"required": ["a"], "additionalProperties": False}
+    letters = [token for token in range(chat.vocab_size) if chat.surface(token).isalpha()]
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        answer = Answers(chat, 1000).begin([chat.bos_id], Sampling(max_tokens=80), schema=schema)
+        while answer.finish_reason is None:
+            logits = rng.standard_normal(chat.vocab_size).astype(np.float32)
+            logits[letters] += 20
+            answer.add(*answer.choose(logits))
+        text = answer.choice().text
+        assert answer.finish_reason == "stop", text
+        assert fits(schema, json.loads(text)), text
+
+
 def test_a_copy_goes_its_own_way(chat: ChatFormat) -> None:
     one = SchemaGrammars(chat).strict({"enum": ["a", "b"]})
     for token in chat.encode_text('"'):

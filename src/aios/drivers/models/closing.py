@@ -17,6 +17,8 @@ Ranks = NDArray[np.float32]
 _STEP = 6
 """The highest rank of a token that brings the end nearer by itself."""
 _FAR = 9
+_DEEP = 3
+"""Tokens that a form may ask for before it lets text end, that no single one tells of: `@a` of an address."""
 
 
 class WayOut:
@@ -24,7 +26,8 @@ class WayOut:
 
     Of the tokens that may come next it takes the one of the lowest rank: punctuation that closes, before what
     goes on, before what opens. Inside a string only its end closes, and brackets are text like any other;
-    where nothing is quoted only symbols close.
+    where nothing is quoted only symbols close. Text that may not end yet is tried with a digit, a letter and
+    each sign, and what these come to with another.
     """
 
     def __init__(self, chat: Chat) -> None:
@@ -37,9 +40,10 @@ class WayOut:
         self._signs = [token for token, surface in enumerate(surfaces) if surface in (b"]", b"}", b",")]
         kinds = [
             [token for token, surface in enumerate(surfaces) if is_kind(surface[:1])]
-            for is_kind in (bytes.isdigit, bytes.islower, bytes.isupper, _is_sign)
+            for is_kind in (bytes.isdigit, bytes.islower, bytes.isupper)
         ]
-        self._kinds = [np.array(kind) for kind in kinds if kind]
+        signs = [[token] for token, surface in enumerate(surfaces) if len(surface) == 1 and _is_sign(surface)]
+        self._kinds = [np.array(kind) for kind in (*kinds, *signs) if kind]
 
     def find(self, grammar: Grammar, most: int) -> list[int] | None:
         """Tokens that end the reply from here on, `most` at most; None where no such way was found.
@@ -48,27 +52,43 @@ class WayOut:
         """
         way: list[int] = []
         while len(way) < most:
-            token = self._next(grammar)
-            way.append(token)
-            grammar.feed(token)
-            if token == self._end_id:
-                return way
+            for token in self._next(grammar):
+                way.append(token)
+                grammar.feed(token)
+            if way[-1] == self._end_id:
+                return way if len(way) <= most else None
         return None
 
-    def _next(self, grammar: Grammar) -> int:
+    def _next(self, grammar: Grammar) -> list[int]:
         ranks = self._allowed(grammar)
         best = int(ranks.argmin())
-        if ranks[best] <= _STEP:
-            return best
-        # Text that may not end here may after a digit, or a capital: try one of each kind.
-        for kind in self._kinds:
-            token = int(kind[ranks[kind].argmin()])
-            if np.isfinite(ranks[token]) and token != best:
-                after = grammar.hurried()
-                after.feed(token)
-                if self._allowed(after).min() <= _STEP:
-                    return token
-        return best
+        return [best] if ranks[best] <= _STEP else self._to_an_end(grammar, ranks) or [best]
+
+    def _to_an_end(self, grammar: Grammar, ranks: Ranks) -> list[int]:
+        """The fewest tokens after which text may end; none where it takes more than a few.
+
+        Of ways to places at which the same tokens may come next the first is followed.
+        """
+        level, seen = [(list[int](), grammar, ranks)], {_places(ranks)}
+        for _ in range(_DEEP):
+            further: list[tuple[list[int], Grammar, Ranks]] = []
+            for way, before, allowed in level:
+                for token in self._tries(allowed):
+                    after = before.hurried()
+                    after.feed(token)
+                    found = self._allowed(after)
+                    if found.min() <= _STEP:
+                        return [*way, token]
+                    if (place := _places(found)) not in seen:
+                        seen.add(place)
+                        further.append(([*way, token], after, found))
+            level = further
+        return []
+
+    def _tries(self, ranks: Ranks) -> list[int]:
+        """One token of each kind that may come next."""
+        best = [int(kind[ranks[kind].argmin()]) for kind in self._kinds]
+        return [token for token in best if np.isfinite(ranks[token])]
 
     def _allowed(self, grammar: Grammar) -> Ranks:
         """The ranks of the tokens that may come next; infinite for the others."""
@@ -79,6 +99,10 @@ class WayOut:
             is_inside = mask[self._letters].any() and mask[self._signs].any()
             ranks = self._inside if is_inside else self._outside
         return np.where(mask, ranks, np.float32(np.inf))
+
+
+def _places(ranks: Ranks) -> bytes:
+    return np.isfinite(ranks).tobytes()
 
 
 def _with_symbols(chat: Chat, ranks: list[float]) -> Ranks:
