@@ -12,6 +12,7 @@ from aios.abi.messages import JsonSchema, Sampling, ToolSpec
 from aios.bench.schemas import answer_schema, tool
 from aios.drivers.engine_answer import Answer, Answers
 from aios.drivers.models.chat import ChatFormat
+from aios.drivers.models.model import Grammar
 from aios.drivers.models.reply_grammar import ReplyGrammar
 from aios.drivers.models.schema_grammar import SchemaGrammars
 
@@ -26,8 +27,19 @@ def said(answer: Answer, chat: ChatFormat, seed: int) -> Answer:
     while answer.finish_reason is None:
         logits = rng.standard_normal(chat.vocab_size).astype(np.float32) * 3
         logits[silent] = -np.inf
+        agree_on(answer.grammar, rng.integers(0, chat.vocab_size, 8).tolist())
         answer.add(*answer.choose(logits))
     return answer
+
+
+def agree_on(grammar: Grammar, tokens: list[int]) -> None:
+    """A token that may come next is allowed by itself, too, and what is allowed by itself can be taken."""
+    allowed = grammar.allowed()
+    assert all(grammar.allows(token) for token in np.flatnonzero(allowed)[:4].tolist())
+    for token in tokens:
+        assert grammar.allows(token) or not allowed[token]
+        if grammar.allows(token):
+            grammar.fork().feed(token)
 
 
 def fits(schema: JsonSchema, value: object) -> bool:

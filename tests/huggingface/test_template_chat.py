@@ -215,6 +215,9 @@ def said(chat: TemplateChat, answer: object, seed: int) -> object:
     while answer.finish_reason is None:
         logits = rng.standard_normal(chat.vocab_size).astype(np.float32) * 3
         logits[silent] = -np.inf
+        allowed = answer.grammar.allowed()
+        for token in rng.integers(0, chat.vocab_size, 4).tolist():
+            assert answer.grammar.allows(token) or not allowed[token]
         answer.add(*answer.choose(logits))
     return answer.choice()
 

@@ -65,6 +65,7 @@ class AnswerState(Struct, frozen=True):
     tokens: tuple[int, ...]
     way: tuple[int, ...] = ()
     num_free: int = 0
+    known: tuple[int, ...] = ()
     """Where its closing stands: see `Closing.place`."""
     logprobs: tuple[TokenLogprob | None, ...] = ()
     """Of each token, where they were asked for."""
@@ -179,7 +180,7 @@ class Answer:
         deltas: list[Delta] = []
         for place, token in enumerate(state.tokens):
             deltas += self.add(token, state.logprobs[place] if state.logprobs else None)
-        self._closing.resume((state.way, state.num_free))
+        self._closing.resume((state.way, state.num_free, state.known))
         return deltas
 
     def add(self, token: int, logprob: TokenLogprob | None = None) -> list[Delta]:

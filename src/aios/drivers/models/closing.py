@@ -5,6 +5,7 @@ string or a call. So before each token that could lead too far, a short way to t
 when a longer one would not fit any more.
 """
 
+import string
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,8 +43,11 @@ class WayOut:
             [token for token, surface in enumerate(surfaces) if is_kind(surface[:1])]
             for is_kind in (bytes.isdigit, bytes.islower, bytes.isupper)
         ]
-        signs = [[token] for token, surface in enumerate(surfaces) if len(surface) == 1 and _is_sign(surface)]
-        self._kinds = [np.array(kind) for kind in (*kinds, *signs) if kind]
+        self._kinds = [np.array(kind) for kind in kinds if kind]
+        signs = {bytes([sign]) for sign in (string.punctuation + " ").encode()}
+        self._each_sign = np.array(
+            [token for token, surface in enumerate(surfaces) if surface in signs], np.intp
+        )
 
     def find(self, grammar: Grammar, most: int) -> list[int] | None:
         """Tokens that end the reply from here on, `most` at most; None where no such way was found.
@@ -51,25 +55,32 @@ class WayOut:
         `grammar` is led along that way: give a hurried one.
         """
         way: list[int] = []
+        hopeless: set[bytes] = set()
         while len(way) < most:
-            for token in self._next(grammar):
+            for token in self._next(grammar, hopeless):
                 way.append(token)
                 grammar.feed(token)
             if way[-1] == self._end_id:
                 return way if len(way) <= most else None
         return None
 
-    def _next(self, grammar: Grammar) -> list[int]:
+    def _next(self, grammar: Grammar, hopeless: set[bytes]) -> list[int]:
+        """`hopeless` are places from which no short way leads on, to be gone on from token by token."""
         ranks = self._allowed(grammar)
         best = int(ranks.argmin())
-        return [best] if ranks[best] <= _STEP else self._to_an_end(grammar, ranks) or [best]
+        if ranks[best] <= _STEP or (place := _place(ranks)) in hopeless:
+            return [best]
+        way = self._to_an_end(grammar, ranks)
+        if not way:
+            hopeless.add(place)
+        return way or [best]
 
     def _to_an_end(self, grammar: Grammar, ranks: Ranks) -> list[int]:
         """The fewest tokens after which text may end; none where it takes more than a few.
 
         Of ways to places at which the same tokens may come next the first is followed.
         """
-        level, seen = [(list[int](), grammar, ranks)], {_places(ranks)}
+        level, seen = [(list[int](), grammar, ranks)], {_place(ranks)}
         for _ in range(_DEEP):
             further: list[tuple[list[int], Grammar, Ranks]] = []
             for way, before, allowed in level:
@@ -79,7 +90,7 @@ class WayOut:
                     found = self._allowed(after)
                     if found.min() <= _STEP:
                         return [*way, token]
-                    if (place := _places(found)) not in seen:
+                    if (place := _place(found)) not in seen:
                         seen.add(place)
                         further.append(([*way, token], after, found))
             level = further
@@ -88,7 +99,8 @@ class WayOut:
     def _tries(self, ranks: Ranks) -> list[int]:
         """One token of each kind that may come next."""
         best = [int(kind[ranks[kind].argmin()]) for kind in self._kinds]
-        return [token for token in best if np.isfinite(ranks[token])]
+        signs = self._each_sign[np.isfinite(ranks[self._each_sign])]
+        return [*(token for token in best if np.isfinite(ranks[token])), *signs.tolist()]
 
     def _allowed(self, grammar: Grammar) -> Ranks:
         """The ranks of the tokens that may come next; infinite for the others."""
@@ -101,7 +113,7 @@ class WayOut:
         return np.where(mask, ranks, np.float32(np.inf))
 
 
-def _places(ranks: Ranks) -> bytes:
+def _place(ranks: Ranks) -> bytes:
     return np.isfinite(ranks).tobytes()
 
 
@@ -133,10 +145,6 @@ def _rank_in_text(surface: bytes) -> float:
     return 30 if surface.startswith(b"\\") else _FAR - len(surface) / 64
 
 
-def _is_sign(first: bytes) -> bool:
-    return bool(first) and not first.isalnum()
-
-
 class Closing:
     """Keeps one reply within its limit. `reach` is how many tokens one token may make necessary."""
 
@@ -146,6 +154,8 @@ class Closing:
         """Taken from here on, the last first."""
         self._num_free = 0
         """Tokens until one could lead too far."""
+        self._known: list[int] = []
+        """The last way out that was found; mostly it leads out from further on, too."""
 
     @property
     def forced(self) -> int | None:
@@ -153,13 +163,13 @@ class Closing:
         return self._way[-1] if self._way else None
 
     @property
-    def place(self) -> tuple[tuple[int, ...], int]:
+    def place(self) -> tuple[tuple[int, ...], int, tuple[int, ...]]:
         """Where it stands, for `resume`."""
-        return tuple(self._way), self._num_free
+        return tuple(self._way), self._num_free, tuple(self._known)
 
-    def resume(self, place: tuple[Sequence[int], int]) -> None:
+    def resume(self, place: tuple[Sequence[int], int, Sequence[int]]) -> None:
         """Go on from a `place`."""
-        self._way, self._num_free = [*place[0]], place[1]
+        self._way, self._num_free, self._known = [*place[0]], place[1], [*place[2]]
 
     def fork(self) -> "Closing":
         """The same place in the same reply, to go on from by itself."""
@@ -176,8 +186,9 @@ class Closing:
             return token
         after = grammar.hurried()
         after.feed(token)
-        way = self._way_out.find(after, left - 1)
+        way = self._way_from(after, token, left - 1)
         if way is not None:
+            self._known = way
             self._num_free = max(0, left - 1 - len(way) - 2 * self._reach) // 4
             return token
         way = self._way_out.find(grammar.hurried(), left) if grammar.is_bound else None
@@ -186,3 +197,18 @@ class Closing:
             return token
         self._way = way[::-1]
         return self._way.pop()
+
+    def _way_from(self, grammar: Grammar, token: int, most: int) -> list[int] | None:
+        """A way out after `token`, `most` long at most: the known one, or the rest of it, or a new one."""
+        known = self._known[1:] if self._known[:1] == [token] else self._known
+        if known and len(known) <= most and _leads(grammar.fork(), known):
+            return known
+        return self._way_out.find(grammar, most)
+
+
+def _leads(grammar: Grammar, way: Sequence[int]) -> bool:
+    for token in way:
+        if not grammar.allows(token):
+            return False
+        grammar.feed(token)
+    return True

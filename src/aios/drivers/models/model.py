@@ -140,6 +140,10 @@ class Grammar(Protocol):
         """For each token of the vocabulary, whether it may come next."""
         ...
 
+    def allows(self, token: int) -> bool:
+        """Whether it can go on with this token, also where `allowed` names others for the same text."""
+        ...
+
 
 class Chat(Protocol):
     """A tokenizer with the template of a conversation and the way in which a reply calls tools."""

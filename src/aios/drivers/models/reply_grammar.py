@@ -146,6 +146,14 @@ class ReplyGrammar:
         out[self._not if self._only is None else self._only] = self._only is not None
         return out
 
+    def allows(self, token: int) -> bool:
+        """Whether it can go on with this token, also where `allowed` names others for the same text."""
+        if self._json is None:
+            return token not in self._not if self._only is None else token in self._only
+        if token in self._controls:
+            return token in self._controls_after_json(self._json)
+        return self._json.allows(token)
+
     def _json_mask(self, json: SchemaGrammar) -> NDArray[np.bool_]:
         mask = json.allowed()
         mask[self._controls] = False

@@ -53,6 +53,10 @@ class SchemaGrammar:
             raise InvalidArgument(f"the schema is too complex: {_first_line(self._matcher)}")
         return np.unpackbits(bits, count=self._vocab_size, bitorder="little").view(np.bool_)
 
+    def allows(self, token: int) -> bool:
+        """Whether it can go on with this token, also where `allowed` names others for the same text."""
+        return bool(self._matcher.validate_tokens([token]))
+
     def copy(self) -> "SchemaGrammar":
         """The same place in the same text, to go on from by itself."""
         return SchemaGrammar(self._matcher.deep_copy(), self._vocab_size)
