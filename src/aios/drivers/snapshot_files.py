@@ -24,7 +24,7 @@ from aios.drivers.llm import Generation
 
 Arrays = Sequence[NDArray[Any]]
 
-VERSION = 1
+VERSION = 2
 _MAGIC = b"AIOSKV"
 _HEAD = Layout("<6sHI")
 """Magic, version, length of the description."""
