@@ -35,10 +35,9 @@ def said(answer: Answer, chat: ChatFormat, seed: int) -> Answer:
 def agree_on(grammar: Grammar, tokens: list[int]) -> None:
     """A token that may come next is allowed by itself, too, and what is allowed by itself can be taken."""
     allowed = grammar.allowed()
-    assert all(grammar.allows(token) for token in np.flatnonzero(allowed)[:4].tolist())
-    for token in tokens:
-        assert grammar.allows(token) or not allowed[token]
-        if grammar.allows(token):
+    for token in [*tokens, *np.flatnonzero(allowed)[:4].tolist()]:
+        assert grammar.leads([token]) or not allowed[token]
+        if grammar.leads([token]):
             grammar.fork().feed(token)
 
 

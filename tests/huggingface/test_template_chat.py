@@ -217,7 +217,7 @@ def said(chat: TemplateChat, answer: object, seed: int) -> object:
         logits[silent] = -np.inf
         allowed = answer.grammar.allowed()
         for token in rng.integers(0, chat.vocab_size, 4).tolist():
-            assert answer.grammar.allows(token) or not allowed[token]
+            assert answer.grammar.leads([token]) or not allowed[token]
         answer.add(*answer.choose(logits))
     return answer.choice()
 

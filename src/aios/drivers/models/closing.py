@@ -27,8 +27,8 @@ class WayOut:
 
     Of the tokens that may come next it takes the one of the lowest rank: punctuation that closes, before what
     goes on, before what opens. Inside a string only its end closes, and brackets are text like any other;
-    where nothing is quoted only symbols close. Text that may not end yet is tried with a digit, a letter and
-    each sign, and what these come to with another.
+    where nothing is quoted only symbols close. Text that may not end yet is tried with digits, letters,
+    signs and symbols, and what these come to with another.
     """
 
     def __init__(self, chat: Chat) -> None:
@@ -41,13 +41,14 @@ class WayOut:
         self._signs = [token for token, surface in enumerate(surfaces) if surface in (b"]", b"}", b",")]
         kinds = [
             [token for token, surface in enumerate(surfaces) if is_kind(surface[:1])]
-            for is_kind in (bytes.isdigit, bytes.islower, bytes.isupper)
+            for is_kind in (_is_zero, _is_other_digit, bytes.islower, bytes.isupper)
         ]
         self._kinds = [np.array(kind) for kind in kinds if kind]
         signs = {bytes([sign]) for sign in (string.punctuation + " ").encode()}
-        self._each_sign = np.array(
-            [token for token, surface in enumerate(surfaces) if surface in signs], np.intp
+        self._each = np.array(
+            [*(token for token, surface in enumerate(surfaces) if surface in signs), *chat.spoken], np.intp
         )
+        """Signs and symbols, of which each means something of its own."""
 
     def find(self, grammar: Grammar, most: int) -> list[int] | None:
         """Tokens that end the reply from here on, `most` at most; None where no such way was found.
@@ -68,7 +69,8 @@ class WayOut:
         """`hopeless` are places from which no short way leads on, to be gone on from token by token."""
         ranks = self._allowed(grammar)
         best = int(ranks.argmin())
-        if ranks[best] <= _STEP or (place := _place(ranks)) in hopeless:
+        is_given = np.count_nonzero(np.isfinite(ranks)) == 1
+        if is_given or ranks[best] <= _STEP or (place := _place(ranks)) in hopeless:
             return [best]
         way = self._to_an_end(grammar, ranks)
         if not way:
@@ -99,8 +101,8 @@ class WayOut:
     def _tries(self, ranks: Ranks) -> list[int]:
         """One token of each kind that may come next."""
         best = [int(kind[ranks[kind].argmin()]) for kind in self._kinds]
-        signs = self._each_sign[np.isfinite(ranks[self._each_sign])]
-        return [*(token for token in best if np.isfinite(ranks[token])), *signs.tolist()]
+        each = self._each[np.isfinite(ranks[self._each])]
+        return [*(token for token in best if np.isfinite(ranks[token])), *each.tolist()]
 
     def _allowed(self, grammar: Grammar) -> Ranks:
         """The ranks of the tokens that may come next; infinite for the others."""
@@ -115,6 +117,15 @@ class WayOut:
 
 def _place(ranks: Ranks) -> bytes:
     return np.isfinite(ranks).tobytes()
+
+
+def _is_zero(first: bytes) -> bool:
+    return first == b"0"
+
+
+def _is_other_digit(first: bytes) -> bool:
+    """A fraction may have to end with one of these."""
+    return first.isdigit() and first != b"0"
 
 
 def _with_symbols(chat: Chat, ranks: list[float]) -> Ranks:
@@ -201,14 +212,6 @@ class Closing:
     def _way_from(self, grammar: Grammar, token: int, most: int) -> list[int] | None:
         """A way out after `token`, `most` long at most: the known one, or the rest of it, or a new one."""
         known = self._known[1:] if self._known[:1] == [token] else self._known
-        if known and len(known) <= most and _leads(grammar.fork(), known):
+        if known and len(known) <= most and grammar.leads(known):
             return known
         return self._way_out.find(grammar, most)
-
-
-def _leads(grammar: Grammar, way: Sequence[int]) -> bool:
-    for token in way:
-        if not grammar.allows(token):
-            return False
-        grammar.feed(token)
-    return True

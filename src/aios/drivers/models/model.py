@@ -140,8 +140,8 @@ class Grammar(Protocol):
         """For each token of the vocabulary, whether it may come next."""
         ...
 
-    def allows(self, token: int) -> bool:
-        """Whether it can go on with this token, also where `allowed` names others for the same text."""
+    def leads(self, way: Sequence[int]) -> bool:
+        """Whether it can go on with these tokens, also where `allowed` names others for the same text."""
         ...
 
 

@@ -146,13 +146,23 @@ class ReplyGrammar:
         out[self._not if self._only is None else self._only] = self._only is not None
         return out
 
-    def allows(self, token: int) -> bool:
-        """Whether it can go on with this token, also where `allowed` names others for the same text."""
+    def leads(self, way: Sequence[int]) -> bool:
+        """Whether it can go on with these tokens, also where `allowed` names others for the same text."""
+        if self._json is not None and self.is_text and self._call not in way:
+            return self._json.leads(way)
+        twin = self.fork()
+        for token in way:
+            if not twin._may_take(token):
+                return False
+            twin.feed(token)
+        return True
+
+    def _may_take(self, token: int) -> bool:
         if self._json is None:
             return token not in self._not if self._only is None else token in self._only
         if token in self._controls:
             return token in self._controls_after_json(self._json)
-        return self._json.allows(token)
+        return self._json.leads([token])
 
     def _json_mask(self, json: SchemaGrammar) -> NDArray[np.bool_]:
         mask = json.allowed()

@@ -6,7 +6,7 @@ over a tree of the vocabulary). Owns how its tokenizer is made and what is refus
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,8 @@ _BEYOND = 1e300
 class SchemaGrammar:
     """Follows one JSON text, token by token."""
 
-    def __init__(self, matcher: LLMatcher, vocab_size: int) -> None:
-        self._matcher, self._vocab_size = matcher, vocab_size
+    def __init__(self, matcher: LLMatcher, vocab_size: int, end_id: int) -> None:
+        self._matcher, self._vocab_size, self._end_id = matcher, vocab_size, end_id
 
     @property
     def is_complete(self) -> bool:
@@ -53,13 +53,18 @@ class SchemaGrammar:
             raise InvalidArgument(f"the schema is too complex: {_first_line(self._matcher)}")
         return np.unpackbits(bits, count=self._vocab_size, bitorder="little").view(np.bool_)
 
-    def allows(self, token: int) -> bool:
-        """Whether it can go on with this token, also where `allowed` names others for the same text."""
-        return bool(self._matcher.validate_tokens([token]))
+    def leads(self, way: Sequence[int]) -> bool:
+        """Whether it can go on with these tokens, also where `allowed` names others for the same text.
+
+        The last may be the end of the reply.
+        """
+        if [*way] == [self._end_id]:
+            return self.is_complete
+        return bool(self._matcher.validate_tokens([*way]) == len(way))
 
     def copy(self) -> "SchemaGrammar":
         """The same place in the same text, to go on from by itself."""
-        return SchemaGrammar(self._matcher.deep_copy(), self._vocab_size)
+        return SchemaGrammar(self._matcher.deep_copy(), self._vocab_size, self._end_id)
 
 
 class SchemaGrammars:
@@ -100,7 +105,7 @@ class SchemaGrammars:
             matcher = LLMatcher(self._ready_tokenizer(), written(), log_level=0)
             if matcher.is_error():
                 raise InvalidArgument(f"no answer can be made by this schema: {_first_line(matcher)}")
-            self._made[key] = SchemaGrammar(matcher, self._chat.vocab_size)
+            self._made[key] = SchemaGrammar(matcher, self._chat.vocab_size, self._chat.end_id)
             if len(self._made) > _KEPT:
                 self._made.popitem(last=False)
         self._made.move_to_end(key)

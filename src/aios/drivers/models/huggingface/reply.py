@@ -102,13 +102,16 @@ class CallGrammar:
                 mask[self._opening] = self._calls.allowed()[self._opening]
         return mask
 
-    def allows(self, token: int) -> bool:
-        """Whether it can go on with this token, also where `allowed` names others for the same text."""
-        if self._json is None or not self._is_begun:
-            return bool(self.allowed()[token])
-        if token == self._chat.end_id:
-            return self._json.is_complete
-        return (self._is_call or token not in self._not) and self._json.allows(token)
+    def leads(self, way: Sequence[int]) -> bool:
+        """Whether it can go on with these tokens, also where `allowed` names others for the same text."""
+        if self._json is not None and self._is_begun:
+            return self._json.leads(way) and (self._is_call or not {*self._not}.intersection(way))
+        twin = self.fork()
+        for token in way:
+            if not twin.allowed()[token]:
+                return False
+            twin.feed(token)
+        return True
 
     def _opens(self, token: int) -> bool:
         """Whether a token opens a call here."""
