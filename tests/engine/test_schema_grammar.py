@@ -178,3 +178,20 @@ def test_a_copy_goes_its_own_way(chat: ChatFormat) -> None:
         one.feed(token)
     assert one.is_complete
     assert not other.is_complete
+
+
+def test_a_list_that_needs_more_items_is_ended_after_them(chat: ChatFormat) -> None:
+    items: JsonSchema = {"type": "array", "items": {"type": "number"}, "minItems": 3}
+    spec = ToolSpec("book", "", {"type": "object", "properties": {"a": items}, "required": ["a"]})
+    prompt = [chat.bos_id, chat.controls["<|assistant|>"], chat.controls["<|call|>"]]
+    zeros = [token for token in range(chat.vocab_size) if not chat.surface(token).strip(b"0")]
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        answer = Answers(chat, 1000).begin(prompt, Sampling(max_tokens=60), [spec], [spec])
+        while answer.finish_reason is None:
+            logits = rng.standard_normal(chat.vocab_size).astype(np.float32)
+            logits[zeros] += 20 * (len(answer.tokens) > 12)
+            answer.add(*answer.choose(logits))
+        calls = answer.choice().tool_calls
+        assert calls
+        assert all(fits(spec.parameters, call.arguments) for call in calls), calls

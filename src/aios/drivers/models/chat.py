@@ -23,7 +23,7 @@ CONTROLS = (
 )
 """Symbols that mark the parts of a conversation; text can never encode to one of them."""
 
-_SPOKEN = {"<|end|>": 0.0, "<|val|>": 1.0, "<|arg|>": 6.0, "<|item|>": 90.0, "<|call|>": 91.0}
+_SPOKEN = {"<|end|>": 0.0, "<|val|>": 1.0, "<|arg|>": 6.0, "<|item|>": 7.0, "<|call|>": 91.0}
 """Those that make sense in an answer, by how far from its end they leave it (`closing`)."""
 
 _SPACE = "\u2581"  # how sentencepiece writes a space inside its pieces

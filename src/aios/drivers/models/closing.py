@@ -144,7 +144,7 @@ def _rank(surface: bytes) -> float:
     if surface.startswith(b","):
         return 5
     if surface[:1].isdigit():
-        return _FAR + 1 + len(surface)
+        return _FAR + 1 + len(surface) + _is_zero(surface[:1]) / 2
     return 30 if surface[:1] in b"{[\\" else _FAR - len(surface) / 64
 
 
