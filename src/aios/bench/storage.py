@@ -3,8 +3,9 @@
 Fifty agents write through the SDK into a kernel in this process. The floor is as many writers of bare rows of
 the same size over the same store code, in the same run and in turn with them. What grows with the files is
 one agent's tree beside a million notes: time, memory, disk, and how long a kernel takes to be ready over it.
-Last, whether the right file is found. The machine may be paused from outside: the column `paused` says how
-much it was, and `cpu µs` what a write takes of a processor, which depends less on that.
+Then, whether the right file is found, and what a mounted directory costs. The machine may be paused from
+outside: the column `paused` says how much it was, and `cpu µs` what a write takes of a processor, which
+depends less on that.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from msgspec import Struct
 from aios.abi import syscalls as sc
 from aios.bench.floor import bare_rows
 from aios.bench.idle import resident_bytes
+from aios.bench.mounting import mounting
 from aios.bench.notes.notebook import notebook, spawn
 from aios.bench.pauses import Pauses
 from aios.bench.peer import kernel_at_once
@@ -59,10 +61,22 @@ class Pace(Struct, frozen=True):
     """Files among which one is looked for,"""
     num_questions: int
     """and how often."""
+    num_mounted: int
+    """Files of a mounted directory,"""
+    num_changes: int
+    """and how many of them are changed, on either side."""
 
 
-QUICK = Pace(4, 0.3, 12, (500, 2_000), 2_000, num_found=500, num_questions=30)
-FULL = Pace(24, 0.5, 60, (1_000, 10_000, 30_000, 100_000), 1_000_000, num_found=20_000, num_questions=100)
+QUICK = Pace(
+    *(4, 0.3, 12, (500, 2_000), 2_000), num_found=500, num_questions=30, num_mounted=200, num_changes=20
+)
+FULL = Pace(
+    *(24, 0.5, 60, (1_000, 10_000, 30_000, 100_000), 1_000_000),
+    num_found=20_000,
+    num_questions=100,
+    num_mounted=2_000,
+    num_changes=200,
+)
 
 
 def run(quick: bool, seed: int, progress: Progress) -> Result:
@@ -75,7 +89,8 @@ async def _measure(pace: Pace, quick: bool, seed: int, progress: Progress) -> Re
     speed = await _speed(pace, words, pauses, progress)
     growth = await _growth(pace, words, pauses, progress)
     found = await _found(pace, words, seed, progress)
-    rows = [*speed, *growth, *found]
+    mounted = await mounting(pace.num_mounted, pace.num_changes, progress)
+    rows = [*speed, *growth, *found, *mounted]
     for row in rows:
         row["paused"] = round(pauses.share, 2)
     goals = {
