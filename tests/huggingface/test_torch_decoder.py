@@ -76,6 +76,16 @@ class TestSlidingWindow(ModelContract):
         return loaded(make_folder("qwen2-sliding"))
 
 
+def test_a_row_that_has_grown_in_a_step_is_used_again(make_folder: Callable[..., Path]) -> None:
+    decoder = loaded(make_folder("llama"))
+    tokens = drawn(decoder, 3, 257)
+    row, _ = prefilled(decoder, tokens[:256])
+    kept = row.copy(0, 32)
+    decoder.decode([row], tokens[256:], [256])
+    row.put(0, kept)
+    np.testing.assert_array_equal(row.copy(0, 32), kept)
+
+
 def test_many_rows_share_products(make_folder: Callable[..., Path]) -> None:
     assert {2, REFERENCE} <= set(loaded(make_folder("llama")).widths)
 

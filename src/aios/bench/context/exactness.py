@@ -9,7 +9,7 @@ and piece for piece, with the one that an engine gives that has nothing else to 
 
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -23,6 +23,7 @@ from aios.drivers.engine import Engine
 from aios.drivers.engine_frames import Event, Export, Failed, Load, Parked, Preempt, Progress, Submit
 from aios.drivers.engine_models import load_model
 from aios.drivers.llm import Finished, Generation, Snapshot
+from aios.drivers.models.huggingface import missing
 from aios.drivers.models.model import Chat, Model
 from aios.drivers.snapshot_files import SnapshotFiles
 
@@ -138,9 +139,34 @@ class Group:
 
 
 def measure(folder: Path, quick: bool, seed: int) -> dict[str, Any]:
-    """Rows by kind, and the share that was exact."""
+    """Rows by core and kind, and the share that was exact on the embedded core.
+
+    Where torch is installed, the same weights are computed by it, too, in each of its formats.
+    """
     num_cases = 10 * GROUP if quick else 10_000
     model = load_model(Load(str(folder), "embedded", 1, 0, 0))
+    rows, share = _measured("numpy", model, num_cases, seed)
+    for name, torch_model in _by_torch(folder, model[1]):
+        rows += _measured(name, torch_model, num_cases // 10, seed)[0]
+    return {"rows": rows, "goals": {"context.exact": {"value": share, "bound": 1.0, "quick": quick}}}
+
+
+def _by_torch(folder: Path, chat: Chat) -> Iterator[tuple[str, tuple[Model[Any], Chat]]]:
+    if absent := missing():
+        print(f"context: nothing is computed by torch: {absent}", file=sys.stderr, flush=True)
+        return
+    import torch
+
+    from aios.drivers.models.huggingface.decoder import TorchDecoder
+
+    for name, dtype in (("torch, float32", torch.float32), ("torch, bfloat16", torch.bfloat16)):
+        yield name, (TorchDecoder.load(folder, dtype, torch.device("cpu")), chat)
+
+
+def _measured(
+    core: str, model: tuple[Model[Any], Chat], num_cases: int, seed: int
+) -> tuple[list[dict[str, Any]], float]:
+    """Rows by kind, and the share that was exact."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for start in range(0, num_cases, GROUP):
         random = Random(f"group {seed} {start}")
@@ -157,11 +183,13 @@ def measure(folder: Path, quick: bool, seed: int) -> dict[str, Any]:
             row["cases"] += 1
             row["exact"] += _is_exact(model, case)
         done, exact = (sum(row[name] for row in found.values()) for name in ("cases", "exact"))
-        print(f"context: {done} of {num_cases}, {exact} exact", file=sys.stderr, flush=True)
+        print(f"context: {core}: {done} of {num_cases}, {exact} exact", file=sys.stderr, flush=True)
     names = ("cases", "exact", "interrupted", "moved", "restarted")
-    rows = [{"kind": kind, **{name: row[name] for name in names}} for kind, row in sorted(found.items())]
-    share = sum(row["exact"] for row in found.values()) / num_cases
-    return {"rows": rows, "goals": {"context.exact": {"value": share, "bound": 1.0, "quick": quick}}}
+    rows = [
+        {"core": core, "kind": kind, **{name: row[name] for name in names}}
+        for kind, row in sorted(found.items())
+    ]
+    return rows, sum(row["exact"] for row in found.values()) / num_cases
 
 
 def _is_exact(model: tuple[Model[Any], Chat], case: Case) -> bool:

@@ -44,6 +44,7 @@ class TorchRow:
     def put(self, start: int, values: KeysValues) -> None:
         """Put back what `copy` gave, at `start`; keeps what stands before."""
         stop = start + values.shape[2]
-        self.reserve(stop, start)
         whole = np.require(values, requirements=["C", "W"])  # what was read from a file may not be written
-        self.data[:, :, start:stop] = torch.from_numpy(whole).view(self.data.dtype)
+        with torch.inference_mode():  # What has grown in a step may be changed in this mode only.
+            self.reserve(stop, start)
+            self.data[:, :, start:stop] = torch.from_numpy(whole).view(self.data.dtype)
