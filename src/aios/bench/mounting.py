@@ -14,9 +14,9 @@ from typing import Any
 
 from aios.abi import syscalls as sc
 from aios.bench.notes.notebook import spawn
-from aios.bench.peer import AtOnce
+from aios.bench.peer import kernel_at_once
 from aios.bench.report import Progress
-from aios.kernel.config import AccessConfig, Config, CoreConfig, MountConfig
+from aios.kernel.config import AccessConfig, MountConfig
 from aios.kernel.kernel import Kernel
 
 FOLDER_FILES = 40
@@ -48,13 +48,8 @@ async def mounting(num_files: int, num_changes: int, progress: Progress) -> list
 
 @asynccontextmanager
 async def _kernel(data: Path, lent: Path) -> AsyncIterator[tuple[Kernel, Ask]]:
-    config = Config(
-        data=data,
-        cores=(CoreConfig(name="scripted"),),
-        access=AccessConfig(mount="allow"),
-        mounts=(MountConfig(name=LENT, path=lent, write=True),),
-    )
-    async with Kernel(config, drivers={"scripted": AtOnce()}) as kernel:
+    mounts = (MountConfig(name=LENT, path=lent, write=True),)
+    async with kernel_at_once(data, access=AccessConfig(mount="allow"), mounts=mounts) as kernel:
         token = await spawn(kernel, "keeper")
 
         async def ask(call: sc.SystemCall) -> Any:

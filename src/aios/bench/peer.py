@@ -114,12 +114,12 @@ _FINISHED = Finished(_DELTA.text, (), "stop", Usage(12, 1), "scripted")
 
 
 @asynccontextmanager
-async def kernel_at_once(folder: Path) -> "AsyncIterator[Kernel]":
-    """A kernel on `folder` whose only core answers each call at once."""
+async def kernel_at_once(folder: Path, **sections: Any) -> "AsyncIterator[Kernel]":
+    """A kernel on `folder` whose only core answers each call at once, with these `sections` of `Config`."""
     from aios.kernel.config import Config, CoreConfig
     from aios.kernel.kernel import Kernel
 
-    config = Config(data=folder, port=0, cores=(CoreConfig(name="scripted"),))
+    config = Config(data=folder, port=0, cores=(CoreConfig(name="scripted"),), **sections)
     async with Kernel(config, drivers={"scripted": AtOnce()}) as kernel:
         yield kernel
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aios.abi.syscalls import MemoryAdd, MemoryLoad, NoteRecord, ProcessSpawn, Spawned
 from aios.bench.notes.facts import Fact
-from aios.bench.peer import AtOnce
+from aios.bench.peer import kernel_at_once
 
 if TYPE_CHECKING:
     from aios.kernel.kernel import Kernel
@@ -20,12 +20,10 @@ PAGE = 1000
 @asynccontextmanager
 async def notebook(folder: Path, embedding: str = "ngrams") -> AsyncIterator["Kernel"]:
     """A kernel on `folder` in which one owner may have a million notes and more."""
-    from aios.kernel.config import Config, CoreConfig, MemoryConfig
-    from aios.kernel.kernel import Kernel
+    from aios.kernel.config import MemoryConfig
 
     memory = MemoryConfig(max_notes=10_000_000, max_note_bytes=1 << 34, embedding=embedding)
-    config = Config(data=folder, port=0, cores=(CoreConfig(name="scripted"),), memory=memory)
-    async with Kernel(config, drivers={"scripted": AtOnce()}) as kernel:
+    async with kernel_at_once(folder, memory=memory) as kernel:
         yield kernel
 
 
